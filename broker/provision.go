@@ -1,0 +1,176 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Action is what Provision did about one thing.
+type Action string
+
+// What Provision does.
+const (
+	Created Action = "created" // it was missing
+	Drifted Action = "drifted" // it differs and was left as it is
+	Updated Action = "updated" // it differed and was changed
+)
+
+// Change is one thing that was missing or different.
+type Change struct {
+	Kind   string // "stream" or "durable"
+	Name   string // "ORDERS", "ORDERS/payment"
+	Action Action
+	Fields []string // what differs: "max_bytes: 1024, want 2048"
+}
+
+// String reads well in a log.
+func (c Change) String() string {
+	s := c.Kind + " " + c.Name + " " + string(c.Action)
+	for i, f := range c.Fields {
+		if i == 0 {
+			s += ": "
+		} else {
+			s += "; "
+		}
+		s += f
+	}
+	return s
+}
+
+// Provision creates what is missing of the plan's topology and returns what it
+// did, nothing when all was there. What exists and differs is only reported, as
+// Drifted, so that two versions of a program don't fight over it; with update it
+// is changed. Provision may be run by any number of programs at once.
+func (c *Conn) Provision(ctx context.Context, p Plan, update bool) ([]Change, error) {
+	if p.MaxPayload == 0 {
+		p.MaxPayload = c.MaxPayload()
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	t := p.Topology()
+	var changes []Change
+	for _, want := range t.Streams {
+		change, err := c.provisionStream(ctx, want, update)
+		if err != nil {
+			return changes, fmt.Errorf("provision stream %s: %w", want.Name, err)
+		}
+		changes = append(changes, change...)
+	}
+	for _, want := range t.Durables {
+		change, err := c.provisionDurable(ctx, want, update)
+		if err != nil {
+			return changes, fmt.Errorf("provision durable %s of %s: %w", want.Durable, want.Stream, err)
+		}
+		changes = append(changes, change...)
+	}
+	return changes, nil
+}
+
+func (c *Conn) provisionStream(ctx context.Context, want jetstream.StreamConfig, update bool) ([]Change, error) {
+	change := Change{Kind: "stream", Name: want.Name, Action: Created}
+	s, err := c.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err = c.js.CreateStream(ctx, want); err == nil {
+			return []Change{change}, nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return nil, err
+		}
+		s, err = c.js.Stream(ctx, want.Name) // somebody else was faster
+	}
+	if err != nil {
+		return nil, err
+	}
+	if change.Fields = diffStream(s.CachedInfo().Config, want); len(change.Fields) == 0 {
+		return nil, nil
+	}
+	change.Action = Drifted
+	if update {
+		if _, err := c.js.UpdateStream(ctx, want); err != nil {
+			return nil, err
+		}
+		change.Action = Updated
+	}
+	return []Change{change}, nil
+}
+
+func (c *Conn) provisionDurable(ctx context.Context, want DurableConfig, update bool) ([]Change, error) {
+	change := Change{Kind: "durable", Name: want.Stream + "/" + want.Durable, Action: Created}
+	d, err := c.js.Consumer(ctx, want.Stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if _, err = c.js.CreateConsumer(ctx, want.Stream, want.ConsumerConfig); err == nil {
+			return []Change{change}, nil
+		}
+		if !errors.Is(err, jetstream.ErrConsumerExists) {
+			return nil, err
+		}
+		d, err = c.js.Consumer(ctx, want.Stream, want.Durable)
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := d.CachedInfo().Config
+	if change.Fields = diffDurable(have, want.ConsumerConfig); len(change.Fields) == 0 {
+		return nil, nil
+	}
+	change.Action = Drifted
+	if update {
+		// Where a durable began can't be changed, and doesn't matter any more.
+		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = have.DeliverPolicy, have.OptStartSeq, have.OptStartTime
+		if _, err := c.js.UpdateConsumer(ctx, want.Stream, want.ConsumerConfig); err != nil {
+			return nil, err
+		}
+		change.Action = Updated
+	}
+	return []Change{change}, nil
+}
+
+// diffStream lists the fields we decide on that differ.
+func diffStream(have, want jetstream.StreamConfig) []string {
+	var d diff
+	d.compare("subjects", slices.Sorted(slices.Values(have.Subjects)), slices.Sorted(slices.Values(want.Subjects)))
+	d.compare("retention", have.Retention, want.Retention)
+	d.compare("storage", have.Storage, want.Storage)
+	d.compare("discard", have.Discard, want.Discard)
+	d.compare("max_bytes", have.MaxBytes, want.MaxBytes)
+	d.compare("max_age", have.MaxAge, want.MaxAge)
+	d.compare("max_msgs", max(0, have.MaxMsgs), max(0, want.MaxMsgs))
+	d.compare("max_msg_size", max(0, have.MaxMsgSize), max(0, want.MaxMsgSize))
+	d.compare("duplicate_window", have.Duplicates, want.Duplicates)
+	d.compare("num_replicas", have.Replicas, want.Replicas)
+	d.compare("deny_delete", have.DenyDelete, want.DenyDelete)
+	d.compare("deny_purge", have.DenyPurge, want.DenyPurge)
+	d.compare("allow_direct", have.AllowDirect, want.AllowDirect)
+	return d
+}
+
+// diffDurable does the same for a durable.
+func diffDurable(have, want jetstream.ConsumerConfig) []string {
+	filters := func(c jetstream.ConsumerConfig) []string {
+		if c.FilterSubject != "" {
+			return []string{c.FilterSubject}
+		}
+		return slices.Sorted(slices.Values(c.FilterSubjects))
+	}
+	var d diff
+	d.compare("filter_subjects", filters(have), filters(want))
+	d.compare("ack_policy", have.AckPolicy, want.AckPolicy)
+	d.compare("ack_wait", have.AckWait, want.AckWait)
+	d.compare("max_deliver", have.MaxDeliver, want.MaxDeliver)
+	d.compare("max_ack_pending", have.MaxAckPending, want.MaxAckPending)
+	d.compare("backoff", have.BackOff, want.BackOff)
+	return d
+}
+
+type diff []string
+
+func (d *diff) compare(field string, have, want any) {
+	if h, w := fmt.Sprint(have), fmt.Sprint(want); h != w {
+		*d = append(*d, fmt.Sprintf("%s: %s, want %s", field, h, w))
+	}
+}
