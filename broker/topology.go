@@ -106,7 +106,7 @@ func (p Plan) Topology() Topology {
 	outcomes.Description = "what each service decided"
 	outcomes.DenyDelete = true
 
-	dead := keep(StreamDeadLetters, size, DeadSubject("*", "*"))
+	dead := keep(StreamDeadLetters, size, DeadSubject("*", "*"), DeskSubject("*", "*"))
 	dead.Description = "orders given up by a service, whole"
 	dead.DenyPurge = true
 
