@@ -1,0 +1,344 @@
+package bulkhead
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// State is what the breaker does with those who come.
+type State uint8
+
+// States of a breaker. A bulkhead without one is always Closed.
+const (
+	Auto     State = iota // for Force: the breaker decides
+	Closed                // admits
+	Open                  // refuses
+	HalfOpen              // admits probes
+)
+
+// String returns "auto", "closed", "open" or "half-open".
+func (s State) String() string {
+	switch s {
+	case Auto:
+		return "auto"
+	case Closed:
+		return "closed"
+	case Open:
+		return "open"
+	case HalfOpen:
+		return "half-open"
+	}
+	return "unknown"
+}
+
+// breaker counts outcomes and decides. It has no clock: what has become due
+// happens when somebody looks.
+//
+//	closed ──share of failures──▶ open ──OpenFor──▶ half-open ──Probes successes──▶ closed
+//	                               ▲                    │
+//	                               └── failure, lease ──┘
+type breaker struct {
+	cfg     BreakerConfig
+	now     func() int64
+	changed func(from, to State) // nil: nobody cares
+
+	word  atomic.Uint64 // generation<<2 | state-1, written under mu
+	until atomic.Int64  // of an open breaker; forever if forced
+
+	mu      sync.Mutex
+	forced  bool
+	window  window
+	probes  []probe       // out
+	good    int           // back, successful
+	serial  uint32        // of the last probe
+	changes []change      // to be told when mu is free
+	wake    chan struct{} // closed when those who wait for the breaker should look again
+}
+
+const forever = math.MaxInt64
+
+// pass is what a run got from the breaker at its start and shows at its end.
+type pass struct {
+	gen   uint64
+	probe uint32 // 0: none
+}
+
+// probe is a run, or a credit for one, of a half-open breaker.
+type probe struct {
+	serial  uint32
+	running bool
+	lease   int64 // end of
+}
+
+// change is a change of state, for the hook.
+type change struct{ from, to State }
+
+func newBreaker(cfg BreakerConfig, now func() int64, changed func(from, to State)) *breaker {
+	return &breaker{
+		cfg: cfg, now: now, changed: changed,
+		window: newWindow(int64(cfg.Window)),
+		wake:   make(chan struct{}),
+	}
+}
+
+func (br *breaker) load() (gen uint64, s State) {
+	w := br.word.Load()
+	return w >> 2, State(w&3) + 1
+}
+
+// inviting reports whether begin would say yes, most likely.
+func (br *breaker) inviting() bool {
+	switch _, s := br.load(); {
+	case s == Closed:
+		return true
+	case s == Open && br.now() < br.until.Load():
+		return false
+	}
+	var ok bool
+	br.look(func(int64) { ok = br.admits() })
+	return ok
+}
+
+// begin lets a run in, or a credit for one.
+func (br *breaker) begin(run bool) (p pass, ok bool) {
+	gen, s := br.load()
+	if s == Closed {
+		return pass{gen: gen}, true
+	}
+	br.look(func(now int64) {
+		gen, s := br.load()
+		if ok = br.admits(); !ok {
+			return
+		}
+		p.gen = gen
+		if s == HalfOpen {
+			br.serial = max(1, br.serial+1)
+			p.probe = br.serial
+			br.probes = append(br.probes, probe{p.probe, run, now + int64(br.cfg.Lease)})
+		}
+	})
+	return p, ok
+}
+
+// start renews the lease of a credit's probe, now that it is a run.
+func (br *breaker) start(p pass) {
+	if p.probe == 0 {
+		return
+	}
+	br.look(func(now int64) {
+		if i := br.find(p); i >= 0 {
+			br.probes[i] = probe{p.probe, true, now + int64(br.cfg.Lease)}
+		}
+	})
+}
+
+// end counts what became of a run. One that began in another state, or as a
+// probe whose lease is over, decides nothing.
+func (br *breaker) end(p pass, o Outcome) {
+	if o == Neutral && p.probe == 0 {
+		return
+	}
+	if gen, _ := br.load(); gen != p.gen {
+		return
+	}
+	br.look(func(now int64) {
+		gen, s := br.load()
+		if gen != p.gen {
+			return
+		}
+		if s == Closed {
+			br.window.add(now, o == Failure)
+			if !br.forced && br.window.total.calls >= br.cfg.MinCalls &&
+				br.window.share() >= br.cfg.FailureShare {
+				br.open(now)
+			}
+			return
+		}
+		i := br.find(p)
+		if i < 0 {
+			return
+		}
+		br.probes = slices.Delete(br.probes, i, i+1)
+		switch o {
+		case Failure:
+			br.open(now)
+		case Neutral:
+			br.wakeAll()
+		case Success:
+			if br.good++; br.good >= br.cfg.Probes {
+				br.become(Closed)
+			}
+		}
+	})
+}
+
+// force is Bulkhead.Force.
+func (br *breaker) force(s State) {
+	br.look(func(int64) {
+		switch {
+		case s == Auto && br.forced:
+			br.become(Closed)
+		case s == Open:
+			br.until.Store(forever)
+			br.become(Open)
+		case s == Closed || s == HalfOpen:
+			br.become(s)
+		}
+		br.forced = s == Open || s == Closed
+	})
+}
+
+// state returns the state that is due.
+func (br *breaker) state() (s State) {
+	br.look(func(int64) { _, s = br.load() })
+	return s
+}
+
+// readyAt returns until when the breaker is open, 0 if it isn't or if that is
+// not known, and how many it admits then: any number if it is closed.
+func (br *breaker) readyAt() (until int64, n int) {
+	br.look(func(int64) {
+		switch _, s := br.load(); s {
+		case Closed:
+			n = math.MaxInt
+		case HalfOpen:
+			n = br.cfg.Probes - br.good - len(br.probes)
+		case Open:
+			if u := br.until.Load(); u != forever {
+				until, n = u, br.cfg.Probes
+			}
+		}
+	})
+	return until, n
+}
+
+// look calls f under the lock, when what has become due has happened, and
+// then the hook, without the lock, for what has changed.
+func (br *breaker) look(f func(now int64)) {
+	now := br.now()
+	br.mu.Lock()
+	br.catchUp(now)
+	f(now)
+	changes := br.changes
+	br.changes = nil
+	br.mu.Unlock()
+
+	for _, c := range changes {
+		br.changed(c.from, c.to)
+	}
+}
+
+// catchUp makes happen what time has made due.
+func (br *breaker) catchUp(now int64) {
+	for {
+		switch _, s := br.load(); s {
+		case Open:
+			if now < br.until.Load() {
+				return
+			}
+			br.become(HalfOpen)
+		case HalfOpen:
+			hung, lapsed := int64(forever), false
+			br.probes = slices.DeleteFunc(br.probes, func(p probe) bool {
+				if p.lease > now {
+					return false
+				}
+				if p.running {
+					hung = min(hung, p.lease)
+				}
+				lapsed = true
+				return true
+			})
+			if hung == forever {
+				if lapsed {
+					br.wakeAll()
+				}
+				return
+			}
+			br.open(hung) // as of when the lease ended, whenever that is noticed
+		default:
+			return
+		}
+	}
+}
+
+// admits reports whether begin may say yes now.
+func (br *breaker) admits() bool {
+	_, s := br.load()
+	return s == Closed || s == HalfOpen && br.good+len(br.probes) < br.cfg.Probes
+}
+
+func (br *breaker) open(at int64) {
+	br.until.Store(at + int64(br.cfg.OpenFor))
+	br.become(Open)
+}
+
+// become starts a new generation in state s.
+func (br *breaker) become(s State) {
+	gen, from := br.load()
+	br.word.Store((gen+1)<<2 | uint64(s-1))
+	br.window = newWindow(int64(br.cfg.Window))
+	br.probes, br.good = nil, 0
+	if from != s && br.changed != nil {
+		br.changes = append(br.changes, change{from, s})
+	}
+	br.wakeAll()
+}
+
+// wakeAll lets those look again who wait for the breaker.
+func (br *breaker) wakeAll() {
+	close(br.wake)
+	br.wake = make(chan struct{})
+}
+
+// find returns the index of p's probe, or -1.
+func (br *breaker) find(p pass) int {
+	if gen, _ := br.load(); gen != p.gen || p.probe == 0 {
+		return -1
+	}
+	return slices.IndexFunc(br.probes, func(q probe) bool { return q.serial == p.probe })
+}
+
+// next returns whether begin may say yes now, and else when to ask again: when
+// wake is closed, or at a time.
+func (br *breaker) next() (ok bool, wake <-chan struct{}, at int64) {
+	br.look(func(int64) {
+		ok, wake, at = br.admits(), br.wake, forever
+		if _, s := br.load(); s == Open {
+			at = br.until.Load()
+		}
+		for _, p := range br.probes {
+			at = min(at, p.lease)
+		}
+	})
+	return ok, wake, at
+}
+
+// awaitBreaker waits until the breaker is closed or has a probe left.
+func (b *Bulkhead) awaitBreaker(ctx context.Context) error {
+	for {
+		ok, wake, at := b.breaker.next()
+		if ok {
+			return nil
+		}
+		var due <-chan time.Time
+		if at != forever {
+			t := time.NewTimer(time.Duration(at - b.now()))
+			defer t.Stop()
+			due = t.C
+		}
+		select {
+		case <-wake:
+		case <-due:
+		case <-ctx.Done():
+		case <-b.closing:
+		}
+		if err := b.stop(ctx); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,181 @@
+// Package bulkhead keeps one service's overload from sinking its neighbours:
+// it bounds how many functions run at once, how many callers wait for their
+// turn, and how long anybody waits.
+//
+//	Do ───────┐                    ┌─ slot ─▶ fn(ctx) ──▶ result
+//	Submit ───┼──▶ [ queue ░░▒▒ ] ─┼─ slot ─▶ fn(ctx) ──▶ timeout ─▶ *TimeoutError, at once
+//	          │         │ full     └─ slot ─▶ fn(ctx)        └─ ghost: keeps its slot until fn returns
+//	Acquire ──┘         └──▶ *Rejection
+//
+// A free slot is an entry in a buffered channel, and so is a place in the
+// waiting room. There are three ways in, with one accounting behind them:
+//
+//   - [Do] calls a function in a slot and returns its result.
+//   - [Bulkhead.Submit] and [Bulkhead.TrySubmit] hand a [Task] over.
+//   - [Bulkhead.Acquire] and [Bulkhead.Take] give a [Credit], a slot taken in
+//     advance, to callers who fetch their work from elsewhere and want to
+//     fetch no more than they can start.
+//
+// # Timeouts and ghosts
+//
+// [Config.Timeout] bounds one run, not the wait for a slot. At the timeout the
+// caller is told and goes on, but the function may still be running, as
+// nothing in Go can stop it. Such a function is a ghost: its slot stays taken
+// until it really returns, so that what the bulkhead says it bounds is
+// bounded. [Stats] counts ghosts; a bulkhead with nothing else is Flooded.
+//
+// # Order of the checks
+//
+// Closed, context, breaker, slot, rate, breaker again, run. A context that is
+// already done is never admitted, and when a slot and a cancellation come
+// together, the cancellation wins. Nothing that was refused has run.
+//
+// # Errors
+//
+// A refusal is a [*Rejection], one of [ErrFull], [ErrWaited], [ErrOpen],
+// [ErrRate], [ErrClosed] to errors.Is. A timeout is a [*TimeoutError], a panic
+// or runtime.Goexit a [*PanicError]. A caller whose context ends gets the
+// context's cause. Everything else is what the function returned.
+//
+// # Stopping
+//
+// [Bulkhead.Drain] stops admitting, hands back what is queued and waits for
+// what runs. A bulkhead that starts goroutines, one a slot and only when a
+// slot first needs one, keeps them until it is drained or closed.
+package bulkhead
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Bulkhead is a compartment: a number of slots, a waiting room, and what
+// guards them. Its methods may be called together by any number of
+// goroutines. It must be made by [New] and not be copied.
+type Bulkhead struct {
+	cfg   Config // defaults filled in
+	epoch time.Time
+
+	slots []*slot
+	free  chan *slot    // who takes one out owns it
+	room  chan struct{} // a place a waiter: callers of Do, tasks in the queue
+	tasks chan *run     // the queue of tasks; each has its place in room
+	turn  chan struct{} // who holds it is at the head of Acquire's waiters
+
+	turns   atomic.Uint32 // whose turn is the next slot: tasks' or callers'
+	breaker *breaker      // nil: none
+	meter   *meter        // nil: no rate
+
+	base     context.Context // parent of every task's context
+	cancel   context.CancelCauseFunc
+	timedOut *TimeoutError
+	ended    *deadlineContext // what a context becomes that nobody asked for Done
+	expired  *deadlineContext // the same, after the timeout
+	refused  [reasons]Rejection
+
+	closed  atomic.Bool
+	closing chan struct{}
+	gone    chan struct{} // closed when nothing that the bulkhead owns is left
+	once    sync.Once     // closes gone
+	alive   atomic.Int64  // slots not retired, their goroutines, settlings of timers
+	retired atomic.Int64
+
+	endedAtClose uint64 // runs that had ended by then; set before closing is closed
+	counts       counters
+}
+
+// New makes a bulkhead. It starts no goroutine. The error, if cfg can't be
+// used, names the field.
+func New(cfg Config) (*Bulkhead, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	b := &Bulkhead{
+		cfg:      cfg,
+		epoch:    time.Now(),
+		slots:    make([]*slot, cfg.Slots),
+		free:     make(chan *slot, cfg.Slots),
+		room:     make(chan struct{}, cfg.Queue),
+		tasks:    make(chan *run, cfg.Queue),
+		turn:     make(chan struct{}, 1),
+		timedOut: &TimeoutError{Bulkhead: cfg.Name, After: cfg.Timeout},
+		closing:  make(chan struct{}),
+		gone:     make(chan struct{}),
+	}
+	b.base, b.cancel = context.WithCancelCause(context.Background())
+	b.ended, b.expired = endedContexts(b.timedOut)
+	for i := range b.refused {
+		b.refused[i] = Rejection{Bulkhead: cfg.Name, Reason: Reason(i), b: b}
+	}
+	if cfg.Breaker != nil {
+		b.breaker = newBreaker(*cfg.Breaker, b.now, cfg.Hooks.StateChanged)
+	}
+	if cfg.RatePerSecond > 0 {
+		b.meter = newMeter(cfg.RatePerSecond, cfg.Burst)
+	}
+	b.alive.Store(int64(cfg.Slots))
+	for i := range b.slots {
+		b.slots[i] = newSlot(b, uint32(i))
+		b.free <- b.slots[i]
+	}
+	return b, nil
+}
+
+// Timeout is [Config.Timeout], from which a consumer computes how long a
+// message may stay unacknowledged. Zero means that runs are not bounded.
+func (b *Bulkhead) Timeout() time.Duration { return b.cfg.Timeout }
+
+// Force puts the breaker into a state for an operator: [Open] refuses and
+// [Closed] admits, whatever the counts say, until Force(Auto) gives control
+// back, with the breaker closed and its window empty. [HalfOpen] ends an open
+// breaker's wait: it probes now and decides from there by itself. Without a
+// breaker Force does nothing.
+func (b *Bulkhead) Force(s State) {
+	if b.breaker != nil {
+		b.breaker.force(s)
+	}
+}
+
+// ReadyAt says when to come back, and for how many credits: the zero time
+// means now, and a closed breaker has room for every slot. An open breaker
+// answers with the end of its wait and [BreakerConfig.Probes]. No probes at
+// all means that time alone won't tell, as while every probe is still out or
+// an operator forced the breaker open; Acquire waits for that too.
+func (b *Bulkhead) ReadyAt() (at time.Time, probes int) {
+	if b.breaker == nil {
+		return time.Time{}, b.cfg.Slots
+	}
+	until, probes := b.breaker.readyAt()
+	if probes == math.MaxInt {
+		probes = b.cfg.Slots
+	}
+	if until == 0 {
+		return time.Time{}, probes
+	}
+	return b.epoch.Add(time.Duration(until)), probes
+}
+
+// now is the monotonic time since the bulkhead was made, in nanoseconds.
+func (b *Bulkhead) now() int64 { return int64(time.Since(b.epoch)) }
+
+// reject counts a refusal and returns the one value there is for it.
+func (b *Bulkhead) reject(why Reason) error {
+	b.counts.rejected[why].Add(1)
+	r := &b.refused[why]
+	if h := b.cfg.Hooks.Rejected; h != nil {
+		h(r)
+	}
+	return r
+}
+
+// judge tells the breaker what became of a run under ctx, the caller's.
+func (b *Bulkhead) judge(ctx context.Context, p pass, err error) {
+	if b.breaker == nil {
+		return
+	}
+	b.breaker.end(p, b.classify(ctx, err))
+}

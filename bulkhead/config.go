@@ -1,0 +1,168 @@
+package bulkhead
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Config says how much a bulkhead lets in. Only Slots is required; the zero
+// value of every other field works.
+type Config struct {
+	// Name is what rejections, timeouts and errors of New call the bulkhead.
+	// Defaults to none.
+	Name string
+
+	// Slots is how many functions may run at once, ghosts included. At
+	// least 1. It counts what really runs: a function that has outlived its
+	// timeout keeps its slot until it returns.
+	Slots int
+
+	// Queue is how many may wait for a slot: callers of Do and accepted tasks
+	// together. Zero means that a call or a task is accepted only when it can
+	// start at once. Defaults to 0. Callers of Acquire are not counted, as
+	// they bring no work yet, nor those of a Submit that waits for room.
+	Queue int
+
+	// MaxWait is the longest that Do, Submit and a queued task wait for a
+	// slot and for the rate together. Zero means as long as their context
+	// lasts, and for a queued task, without end. A task's wait is looked at
+	// when its turn comes. Defaults to 0. Acquire knows only its context.
+	MaxWait time.Duration
+
+	// Timeout is the hard limit on one run, counted from its start. At the
+	// timeout the caller is told, the run's context is canceled with the
+	// *TimeoutError as its cause, and the run keeps its slot until it returns.
+	// Zero means no limit: a hung function then holds its caller too.
+	// Defaults to 0.
+	Timeout time.Duration
+
+	// RatePerSecond is how many runs may start in a second, on average. Zero
+	// means no limit. Defaults to 0.
+	RatePerSecond float64
+
+	// Burst is how many runs may start at one moment after a quiet time, if
+	// the slots allow. It needs a RatePerSecond. Defaults to 1: evenly spaced.
+	Burst int
+
+	// Breaker refuses everything for a while when too much fails. Defaults to
+	// nil: none.
+	Breaker *BreakerConfig
+
+	// Hooks are called when something happens. Defaults to none.
+	Hooks Hooks
+}
+
+// BreakerConfig says when a breaker opens and how it closes again.
+//
+// A closed breaker counts the outcomes of the last Window. When at least
+// MinCalls of them are Success or Failure and at least FailureShare of these
+// are Failure, it opens and refuses everything for OpenFor. Then it is
+// half-open: it admits at most Probes runs. All of them successful close it;
+// one failure opens it again. The outcome of a run that began before the last
+// change of state decides nothing.
+type BreakerConfig struct {
+	// Window is how far back outcomes are counted, in ten buckets: it forgets
+	// a tenth at a time. Defaults to 10 s.
+	Window time.Duration
+
+	// MinCalls is how many outcomes the window must hold before anything is
+	// decided. Defaults to 20.
+	MinCalls int
+
+	// FailureShare is the share of failures, above 0 and up to 1, at or above
+	// which the breaker opens. Defaults to 0.5.
+	FailureShare float64
+
+	// OpenFor is how long the breaker stays open. Defaults to 5 s.
+	OpenFor time.Duration
+
+	// Lease is how long a probe may run without an outcome before it counts
+	// as failed, so that a hung probe can't keep the breaker half-open. A
+	// credit that is a probe and stays unspent for a lease loses its probe to
+	// somebody else, and nothing counts as failed. Defaults to Config.Timeout,
+	// or without one, to OpenFor.
+	Lease time.Duration
+
+	// Probes is how many runs a half-open breaker admits, and how many of
+	// them must succeed. Defaults to 1.
+	Probes int
+
+	// Classify says what the result of a run means; a timeout comes as a
+	// *TimeoutError, a panic as a *PanicError, a caller that gave up as the
+	// Err of its context. Defaults to: nil is Success; a *Rejection and the
+	// caller's own cancellation (or Drain's) are Neutral; else Failure.
+	Classify func(error) Outcome
+}
+
+// Outcome is what the result of a run means to the breaker.
+type Outcome uint8
+
+// What a run tells about the service behind the bulkhead.
+const (
+	Success Outcome = iota // it works
+	Failure                // it doesn't
+	Neutral                // nothing: not counted, and a probe may be repeated
+)
+
+// complete returns c with its defaults, or says which field is wrong.
+func (c Config) complete() (Config, error) {
+	wrong := func(field string, got any, want string) error {
+		return fmt.Errorf("bulkhead %q: Config.%s is %v: want %s", c.Name, field, got, want)
+	}
+	switch {
+	case c.Slots < 1 || c.Slots > math.MaxInt32:
+		return c, wrong("Slots", c.Slots, "at least 1")
+	case c.Queue < 0:
+		return c, wrong("Queue", c.Queue, "0 or more")
+	case c.MaxWait < 0:
+		return c, wrong("MaxWait", c.MaxWait, "0 or more")
+	case c.Timeout < 0:
+		return c, wrong("Timeout", c.Timeout, "0 or more")
+	case !(c.RatePerSecond >= 0) || math.IsInf(c.RatePerSecond, 1):
+		return c, wrong("RatePerSecond", c.RatePerSecond, "0 or more, and finite")
+	case c.Burst < 0:
+		return c, wrong("Burst", c.Burst, "0 or more")
+	case c.Burst > 0 && c.RatePerSecond == 0:
+		return c, wrong("Burst", c.Burst, "0 without a RatePerSecond")
+	}
+	if c.Burst == 0 {
+		c.Burst = 1
+	}
+	if c.Breaker == nil {
+		return c, nil
+	}
+
+	br := *c.Breaker // the caller may go on using his
+	switch {
+	case br.Window < 0:
+		return c, wrong("Breaker.Window", br.Window, "0 or more")
+	case br.MinCalls < 0:
+		return c, wrong("Breaker.MinCalls", br.MinCalls, "0 or more")
+	case !(br.FailureShare >= 0 && br.FailureShare <= 1):
+		return c, wrong("Breaker.FailureShare", br.FailureShare, "between 0 and 1")
+	case br.OpenFor < 0:
+		return c, wrong("Breaker.OpenFor", br.OpenFor, "0 or more")
+	case br.Lease < 0:
+		return c, wrong("Breaker.Lease", br.Lease, "0 or more")
+	case br.Probes < 0 || br.Probes > c.Slots:
+		return c, wrong("Breaker.Probes", br.Probes, "at most Slots")
+	}
+	orElse(&br.Window, 10*time.Second)
+	orElse(&br.MinCalls, 20)
+	orElse(&br.FailureShare, 0.5)
+	orElse(&br.OpenFor, 5*time.Second)
+	orElse(&br.Lease, c.Timeout)
+	orElse(&br.Lease, br.OpenFor)
+	orElse(&br.Probes, 1)
+	c.Breaker = &br
+	return c, nil
+}
+
+// orElse gives a field its default.
+func orElse[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,205 @@
+package bulkhead
+
+import (
+	"context"
+	"time"
+)
+
+// enter waits for all that a call needs to run and returns its slot, ready.
+func (b *Bulkhead) enter(ctx context.Context) (*slot, error) {
+	if err := b.greet(ctx); err != nil {
+		return nil, err
+	}
+	s := b.trySlot()
+	if s == nil || b.meter != nil && !b.meter.take() {
+		return b.enterLater(ctx, s)
+	}
+	s.waited = 0
+	return s, b.passBreaker(s)
+}
+
+// enterLater is enter for who must wait: for a slot, if s is nil, and for the
+// rate.
+func (b *Bulkhead) enterLater(ctx context.Context, s *slot) (_ *slot, err error) {
+	var w wait
+	defer w.stop()
+	if s == nil {
+		if s, err = b.awaitSlot(ctx, &w); err != nil {
+			return nil, err
+		}
+		if b.meter == nil || b.meter.take() {
+			s.waited = w.soFar(b)
+			return s, b.passBreaker(s)
+		}
+	}
+	if b.cfg.Queue == 0 {
+		err = b.reject(RateLimited)
+	} else {
+		err = b.awaitToken(ctx, &w)
+	}
+	if err != nil {
+		b.release(s)
+		return nil, err
+	}
+	s.waited = w.soFar(b)
+	return s, b.passBreaker(s)
+}
+
+// greet makes the checks that need no slot.
+func (b *Bulkhead) greet(ctx context.Context) error {
+	if b.closed.Load() {
+		return b.reject(ShutDown)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if b.breaker != nil && !b.breaker.inviting() {
+		return b.reject(BreakerOpen)
+	}
+	return nil
+}
+
+// passBreaker asks the breaker once more, now that the run could start, and
+// gives back what was taken if it says no.
+func (b *Bulkhead) passBreaker(s *slot) error {
+	if b.breaker == nil {
+		return nil
+	}
+	p, ok := b.breaker.begin(true)
+	if !ok {
+		b.returnToken()
+		b.release(s)
+		return b.reject(BreakerOpen)
+	}
+	s.pass = p
+	return nil
+}
+
+// stop is why somebody who has waited must not go on: ctx's cause or closing.
+func (b *Bulkhead) stop(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if b.closed.Load() {
+		return b.reject(ShutDown)
+	}
+	return nil
+}
+
+// awaitSlot waits in the waiting room.
+func (b *Bulkhead) awaitSlot(ctx context.Context, w *wait) (*slot, error) {
+	select {
+	case b.room <- struct{}{}:
+	default:
+		return nil, b.reject(Full)
+	}
+	defer func() { <-b.room }()
+	return b.receiveSlot(ctx, w.start(b))
+}
+
+// receiveSlot waits for a slot to come free. A select picks at random from
+// what is ready: what should have won is looked at again.
+func (b *Bulkhead) receiveSlot(ctx context.Context, expired <-chan time.Time) (*slot, error) {
+	select {
+	case s := <-b.free:
+		if err := b.stop(ctx); err != nil {
+			b.release(s)
+			return nil, err
+		}
+		return s, nil
+	case <-expired:
+		return nil, b.reject(WaitedTooLong)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-b.closing:
+		return nil, b.reject(ShutDown)
+	}
+}
+
+// awaitToken waits for a token, and refuses at once when it would come after
+// w's limit.
+func (b *Bulkhead) awaitToken(ctx context.Context, w *wait) error {
+	m := b.meter
+	expired := w.start(b)
+	n := m.waiting.Add(1)
+	defer m.waiting.Add(-1)
+	if left, limited := w.left(b); limited && m.until(n) > left {
+		return b.reject(RateLimited)
+	}
+
+	select {
+	case m.head <- struct{}{}:
+	case <-expired:
+		return b.reject(RateLimited)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-b.closing:
+		return b.reject(ShutDown)
+	}
+	defer func() { <-m.head }()
+
+	due := time.NewTimer(m.until(1))
+	defer due.Stop()
+	for {
+		if err := b.stop(ctx); err != nil {
+			return err
+		}
+		if m.limiter.Allow() {
+			return nil
+		}
+		due.Reset(max(1, m.until(1)))
+		select {
+		case <-due.C:
+		case <-m.back:
+		case <-expired:
+			return b.reject(RateLimited)
+		case <-ctx.Done():
+		case <-b.closing:
+		}
+	}
+}
+
+// wait is the time somebody spends waiting, against Config.MaxWait. The zero
+// value has not begun.
+type wait struct {
+	begun bool
+	since int64
+	limit time.Duration // 0: none
+	timer *time.Timer
+}
+
+// start begins the wait, if it hasn't, and returns what tells its end: nil if
+// nothing does. It must be followed by stop.
+func (w *wait) start(b *Bulkhead) <-chan time.Time {
+	if !w.begun {
+		*w = wait{begun: true, since: b.now(), limit: b.cfg.MaxWait}
+	}
+	if w.timer == nil && w.limit > 0 {
+		left, _ := w.left(b)
+		w.timer = time.NewTimer(left)
+	}
+	if w.timer == nil {
+		return nil
+	}
+	return w.timer.C
+}
+
+// left is what is left of the wait, if it is limited.
+func (w *wait) left(b *Bulkhead) (time.Duration, bool) {
+	return w.limit - time.Duration(b.now()-w.since), w.limit > 0
+}
+
+// soFar is how long the wait has lasted, 0 if there was none.
+func (w *wait) soFar(b *Bulkhead) time.Duration {
+	if !w.begun {
+		return 0
+	}
+	return time.Duration(b.now() - w.since)
+}
+
+// stop ends the wait.
+func (w *wait) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
