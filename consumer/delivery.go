@@ -1,0 +1,131 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/bulkhead"
+	"github.com/watertight-go/watertight/deadletter"
+	"github.com/watertight-go/watertight/order"
+)
+
+// delivery is one message on its way through a slot. The bulkhead calls Run, and
+// Done once: after Run, or from the timer while Run still runs. What Run writes,
+// Done reads only after Run.
+type delivery struct {
+	group *Group
+	msg   *nats.Msg
+	hop   broker.Hop
+	begun time.Time
+	token bool // it holds a place of the retries' share
+
+	order   atomic.Pointer[order.Order] // decoded; a fallback needs it while Run runs
+	outcome order.Outcome
+	ran     atomic.Bool
+	claimed atomic.Bool
+}
+
+// claim reports whether the caller is the one who settles the delivery: the slot,
+// its timer or the drain.
+func (d *delivery) claim() bool { return d.claimed.CompareAndSwap(false, true) }
+
+// Run decodes the order and runs the handler on it.
+func (d *delivery) Run(ctx context.Context) (err error) {
+	d.ran.Store(true)
+	if d.token {
+		defer func() { <-d.group.share }()
+	}
+	o, err := d.decode()
+	if err != nil {
+		return err
+	}
+	d.order.Store(&o)
+	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
+		return errExpired
+	}
+	out, err := d.group.cfg.Handler.Handle(ctx, o)
+	d.outcome = out
+	if err == nil && !out.Result.Final() {
+		return fmt.Errorf("handler of %s answered %q, which is not a final result", d.group.cfg.Service, out.Result)
+	}
+	return err
+}
+
+func (d *delivery) decode() (order.Order, error) {
+	if err := order.CheckSchema(d.hop.Schema); err != nil {
+		return order.Order{}, err
+	}
+	return order.Parse(d.msg.Data)
+}
+
+// name returns the hop with what the order itself says in place of what a header
+// claims.
+func (d *delivery) name() broker.Hop {
+	hop := d.hop
+	if o := d.order.Load(); o != nil {
+		hop.OrderID, hop.Schema = o.ID, order.Schema
+		if !o.Deadline.IsZero() {
+			hop.Deadline = o.Deadline
+		}
+	}
+	return hop
+}
+
+// Done settles the delivery.
+func (d *delivery) Done(err error) {
+	if !d.claim() {
+		return // the drain has handed it back
+	}
+	defer d.group.forget(d)
+	if !d.ran.Load() { // the bulkhead was closed before its turn
+		if d.token {
+			<-d.group.share
+		}
+		d.group.handBack(d.msg, 0)
+		return
+	}
+	d.group.settle(d, err)
+}
+
+// Late is called when a handler returns that outlived its timeout.
+func (d *delivery) Late(err error) {
+	g := d.group
+	g.cfg.Metrics.late(g.cfg.Service)
+	var o order.Order
+	if p := d.order.Load(); p != nil {
+		o = *p
+	}
+	if g.cfg.Late != nil {
+		g.cfg.Late(o, d.outcome, err)
+		return
+	}
+	g.cfg.Log.Warn().Err(err).Str("event", "order.late_result").Str("order_id", o.ID).
+		Str("result", string(d.outcome.Result)).Int("attempt", d.hop.Attempt).
+		Dur("duration_ms", time.Since(d.begun)).Msg("a handler returned after its timeout; its result doesn't count")
+}
+
+// attempt is this delivery as it stands in a timeline.
+func (d *delivery) attempt(err error) deadletter.Attempt {
+	a := deadletter.Attempt{N: d.hop.Attempt, Started: d.begun, Took: time.Since(d.begun), Reason: "failed"}
+	if err == nil {
+		return a
+	}
+	a.Error = err.Error()
+	var panicked *bulkhead.PanicError
+	_, asked := order.AfterOf(err)
+	switch {
+	case errors.Is(err, bulkhead.ErrTimeout):
+		a.Reason = "timeout"
+	case errors.As(err, &panicked):
+		a.Reason = "panic"
+	case asked:
+		a.Reason = "asked"
+	}
+	return a
+}

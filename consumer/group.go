@@ -1,0 +1,275 @@
+// Package consumer is the work: it takes orders from the broker, runs a
+// service's handler on them inside a bulkhead, and settles each of them in a
+// way that can't lose one.
+//
+//	ORDERS ──pull──▶ slot ─▶ Handler ─▶ Policy.Judge ─▶ Done  : outcomes.<service>.<result>, then ack
+//	RETRY_… ─pull──▶  ▲                              ├▶ Retry : retry.<service>.<tier>,      then ack
+//	   ▲              │ free slots are               └▶ Dead  : dlq.<service>.<reason>,      then ack
+//	   └──────────────┼─────────────────────────────────┘
+//	                  └ how many messages are asked for
+//
+// Everything may happen twice and nothing may happen zero times: what a delivery
+// leads to is stored first and acknowledged then. A handler must therefore be
+// idempotent by the order's ID.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/bulkhead"
+	"github.com/watertight-go/watertight/deadletter"
+	"github.com/watertight-go/watertight/order"
+)
+
+// Handler does a service's work on one order. It steers what happens next by the
+// error it returns: nil settles the order with the outcome, which must be final;
+// order.Reject gives it up; order.RetryAfter asks for a later time; any other
+// error is tried again by the policy. The same order may come more than once, and
+// beside an attempt of its own that outlived its timeout.
+type Handler interface {
+	Handle(ctx context.Context, o order.Order) (order.Outcome, error)
+}
+
+// Fallbacker is a Handler that has an answer when an attempt fails. It is asked
+// after each failed or timed-out attempt that would be tried again or is the
+// last, not after order.Reject. A final outcome settles the order in place of the
+// verdict; order.Pending is stored once, beside the first retry, so that the
+// customer learns that nothing is decided; an error changes nothing.
+type Fallbacker interface {
+	Fallback(ctx context.Context, o order.Order, cause error) (order.Outcome, error)
+}
+
+// Config of a Group.
+type Config struct {
+	// Service names the group: its durables, its subjects, its metrics. All
+	// processes with the same name share the work. Required.
+	Service order.Service
+
+	// Handler does the work. Required.
+	Handler Handler
+
+	// Policy says when a failed attempt is tried again. Its number of tiers
+	// must be that of the provisioned topology.
+	Policy Policy
+
+	// Bulkhead bounds how many handlers run at a time, and each of them by its
+	// Timeout, which must be set. Groups may share one. Required; the caller
+	// drains it after Run has returned.
+	Bulkhead *bulkhead.Bulkhead
+
+	// RetryShare is how many slots returning retries may take at most, so that
+	// a storm of them can't starve fresh orders. Defaults to a quarter of the
+	// bulkhead's slots, at least one.
+	RetryShare int
+
+	// Settle is how long storing what became of an attempt may take, retried
+	// meanwhile, before the order is handed back unsettled and pulling stops
+	// until the broker stores again. Defaults to 5 s.
+	Settle time.Duration
+
+	// Drain is how long running handlers may go on after Run's context has
+	// ended. Defaults to the bulkhead's Timeout and Settle.
+	Drain time.Duration
+
+	// Late is told what an attempt returned after its timeout had settled it.
+	// It is too late to count: Late can only observe. Nil means it is logged.
+	Late func(o order.Order, out order.Outcome, err error)
+
+	// Log gets one line a verdict, "done" sampled under load. The zero value
+	// logs nothing.
+	Log zerolog.Logger
+
+	// Metrics counts. Nil counts nothing.
+	Metrics *Metrics
+
+	// Instance and Version stand in dead letters.
+	Instance, Version string
+}
+
+const defaultSettle = 5 * time.Second
+
+// grace is what AckWait allows for scheduling, clocks and the network.
+const grace = time.Second
+
+// AckWait is how long the broker has to wait for the acknowledgement of a group
+// with this timeout of a handler and time to settle: half of it a message may
+// wait for a slot, in the other half it runs and is settled. Zero settle means
+// the default.
+func AckWait(timeout, settle time.Duration) time.Duration {
+	if settle == 0 {
+		settle = defaultSettle
+	}
+	return 2 * (timeout + settle + grace)
+}
+
+// Group is one service's subscriber group in this process.
+type Group struct {
+	cfg   Config
+	conn  *broker.Conn
+	desk  *deadletter.Desk
+	done  zerolog.Logger // sampled
+	fall  Fallbacker     // nil: none
+	share chan struct{}  // slots that retries may take
+
+	mu      sync.Mutex
+	open    map[*delivery]struct{} // begun and not settled
+	running sync.WaitGroup         // one a delivery, until it is settled or handed back
+	trouble atomic.Pointer[trouble]
+}
+
+// New returns a group that is not running yet, or what is wrong with its
+// configuration.
+func New(conn *broker.Conn, cfg Config) (*Group, error) {
+	switch {
+	case !broker.ValidService(cfg.Service):
+		return nil, fmt.Errorf("new group: service %q: 1 to 32 lower-case letters, digits and inner dashes", cfg.Service)
+	case cfg.Handler == nil:
+		return nil, fmt.Errorf("new group %s: no handler", cfg.Service)
+	case cfg.Bulkhead == nil:
+		return nil, fmt.Errorf("new group %s: no bulkhead", cfg.Service)
+	case cfg.Bulkhead.Timeout() <= 0:
+		return nil, fmt.Errorf("new group %s: its bulkhead has no timeout, so no ack deadline can hold", cfg.Service)
+	}
+	if cfg.Settle <= 0 {
+		cfg.Settle = defaultSettle
+	}
+	if cfg.Drain <= 0 {
+		cfg.Drain = cfg.Bulkhead.Timeout() + cfg.Settle
+	}
+	if cfg.RetryShare <= 0 {
+		cfg.RetryShare = max(1, cfg.Bulkhead.Stats().Slots/4)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	cfg.Log = cfg.Log.With().Str("service", string(cfg.Service)).Logger()
+	g := &Group{
+		cfg:   cfg,
+		conn:  conn,
+		desk:  deadletter.New(conn, string(cfg.Service)),
+		done:  cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
+		share: make(chan struct{}, cfg.RetryShare),
+		open:  make(map[*delivery]struct{}),
+	}
+	g.fall, _ = cfg.Handler.(Fallbacker)
+	cfg.Metrics.watch(cfg.Service, cfg.Bulkhead)
+	return g, nil
+}
+
+// Run works until ctx ends, then stops in two steps and returns nil: it asks for
+// no more, hands back what has not begun, and lets running handlers finish for
+// the drain time; what is unsettled then is handed back too. A handler that still
+// runs keeps its slot of the bulkhead, and what it does later is not counted.
+//
+// Run returns an error, having taken nothing, when the broker's durables are
+// missing or can't hold the group's timing; and, having stopped as above, when the
+// bulkhead was closed under it.
+func (g *Group) Run(ctx context.Context) error {
+	lanes, err := g.lanes(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make([]error, len(lanes))
+	var wg sync.WaitGroup
+	for i, l := range lanes {
+		wg.Go(func() {
+			defer cancel() // one lane alone is no group
+			stopped[i] = l.run(ctx)
+		})
+	}
+	wg.Wait()
+	g.drain()
+	return errors.Join(stopped...)
+}
+
+// drain waits for what runs, for the drain time; then hands it back.
+func (g *Group) drain() {
+	settled := make(chan struct{})
+	go func() {
+		g.running.Wait()
+		close(settled)
+	}()
+	timer := time.NewTimer(g.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-settled:
+	case <-timer.C:
+		for _, d := range g.unsettled() {
+			if d.claim() {
+				g.handBack(d.msg, 0)
+				g.forget(d)
+			}
+		}
+		<-settled // what is being settled just now is bounded by Settle
+	}
+	if err := g.conn.NATS().FlushTimeout(flushLimit); err != nil {
+		g.cfg.Log.Warn().Err(err).Str("event", "group.flush_failed").Msg("the last acknowledgements may not have arrived; their orders come again")
+	}
+}
+
+// begin hands a message to a slot.
+func (g *Group) begin(c bulkhead.Credit, d *delivery) {
+	d.begun = time.Now()
+	g.running.Add(1)
+	g.mu.Lock()
+	g.open[d] = struct{}{}
+	g.mu.Unlock()
+	c.Go(d)
+}
+
+// forget ends what begin began. Whoever claimed the delivery calls it, once.
+func (g *Group) forget(d *delivery) {
+	g.mu.Lock()
+	delete(g.open, d)
+	g.mu.Unlock()
+	g.running.Done()
+}
+
+func (g *Group) unsettled() []*delivery {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]*delivery, 0, len(g.open))
+	for d := range g.open {
+		all = append(all, d)
+	}
+	return all
+}
+
+// handBack gives a message back to the broker, unsettled.
+func (g *Group) handBack(m *nats.Msg, delay time.Duration) {
+	if err := nak(g.conn.NATS(), m, delay); err != nil {
+		// It comes again after the ack wait.
+		g.cfg.Log.Warn().Err(err).Str("event", "order.hand_back_failed").Msg("order not handed back")
+	}
+}
+
+// trouble says that the broker doesn't store what becomes of attempts.
+type trouble struct {
+	since time.Time
+	err   error
+}
+
+// Check returns nil when the group can work, or why it can't: the broker doesn't
+// store, or every slot is held by a handler that outlived its timeout. It is for
+// readiness, and may be called at any time.
+func (g *Group) Check() error {
+	if t := g.trouble.Load(); t != nil {
+		return fmt.Errorf("%s: nothing can be settled since %s: %w", g.cfg.Service, t.since.UTC().Format(time.RFC3339), t.err)
+	}
+	if s := g.cfg.Bulkhead.Stats(); s.Flooded {
+		return fmt.Errorf("%s: flooded: all %d slots are held by handlers that outlived their timeout, the oldest for %v",
+			g.cfg.Service, s.Slots, s.OldestGhost.Round(time.Millisecond))
+	}
+	return nil
+}
