@@ -172,6 +172,12 @@ func bubble(t *testing.T, f func(t *testing.T, s *shop)) {
 	synctest.Test(t, func(t *testing.T) { f(t, newShop(t)) })
 }
 
+// pass lets time pass in the bubble, until all that was to happen has happened.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func equal[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -183,7 +189,7 @@ func TestGroup_StoresTheOutcomeThenAcknowledges(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
 		s.group(handle(settles), nil)
 		o := s.placeOne()
-		time.Sleep(time.Second)
+		pass(time.Second)
 
 		st, err := s.conn.JetStream().Stream(context.Background(), broker.StreamOutcomes)
 		if err != nil {
@@ -211,7 +217,7 @@ func TestGroup_ClimbsTheLadderToTheInstantThenGivesUp(t *testing.T) {
 			return order.Outcome{}, fmt.Errorf("gateway answered 503 at try %d", len(at))
 		}), nil)
 		o := s.placeOne()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 
 		want := []time.Duration{0, time.Second, 11 * time.Second, 71 * time.Second, 671 * time.Second}
 		if len(at) != len(want) {
@@ -251,7 +257,7 @@ func TestGroup_RetryAfterBeyondTheLadderIsNotLostToDeduplication(t *testing.T) {
 			c.Policy.Retry = []time.Duration{time.Second}
 		})
 		s.placeOne()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		equal(t, "tries", tries, 5)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 1})
 		s.settled()
@@ -296,7 +302,7 @@ func TestGroup_WhatCanNeverWorkIsDeadAfterOneAttempt(t *testing.T) {
 					return authorized, tt.err
 				}), nil)
 				s.place(o.ID, []byte(tt.body), tt.headers...)
-				time.Sleep(time.Hour)
+				pass(time.Minute)
 
 				letters := s.letters()
 				if len(letters) != 1 {
@@ -319,7 +325,7 @@ func TestGroup_PanicIsAFailureWithItsText(t *testing.T) {
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) { panic("nil map") }),
 			func(c *consumer.Config, _ *bulkhead.Config) { c.Policy.Retry = nil })
 		s.placeOne()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		letters := s.letters()
 		if len(letters) != 1 || !strings.Contains(letters[0].Error, "nil map") || letters[0].Timeline[0].Reason != "panic" {
 			t.Errorf("letters = %+v, want one that tells of the panic", letters)
@@ -345,7 +351,7 @@ func TestGroup_TimeoutKeepsTheSlotAndTheRetryRunsBesideTheGhost(t *testing.T) {
 			c.Late = func(_ order.Order, out order.Outcome, _ error) { late <- out }
 		})
 		s.placeOne()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		equal(t, "tries", tries.Load(), 2)
 		equal(t, "ghosts", pool.Stats().Ghosts, 1)
 		equal(t, "slots in use", pool.Stats().InUse, 1)
@@ -373,13 +379,13 @@ func TestGroup_NeverHoldsMoreThanItsSlotsAndOneALane(t *testing.T) {
 			s.placeOne()
 		}
 		for range 10 {
-			time.Sleep(50 * time.Millisecond)
+			pass(50 * time.Millisecond)
 			synctest.Wait()
 			if unacked, _ := s.inHand(broker.StreamOrders, "payment"); unacked > 5 {
 				t.Errorf("%d orders in hand, want at most 4 slots and one", unacked)
 			}
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		equal(t, "most at once", most.Load(), 4)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 40})
 		s.settled()
@@ -398,7 +404,7 @@ func TestGroup_AHungServiceCostsItsNeighbourNothing(t *testing.T) {
 		for range 100 {
 			s.placeOne()
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.notification.sent": 100})
 	})
 }
@@ -426,7 +432,7 @@ func TestGroup_FallbackPendingIsStoredOnceBesideTheFirstRetry(t *testing.T) {
 			func(error) (order.Outcome, error) { return order.Outcome{Result: order.Pending}, nil },
 		}, nil)
 		s.placeOne()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes),
 			map[string]uint64{"outcomes.payment.pending": 1, "outcomes.payment.authorized": 1})
 	})
@@ -445,7 +451,7 @@ func TestGroup_FinalFallbackSettles(t *testing.T) {
 			},
 		}, nil)
 		s.placeOne()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		equal(t, "causes", causes, []string{"no answer"})
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.refused": 1})
 		equal(t, "waiting retries", len(s.subjects("RETRY_PAYMENT")), 0)
@@ -485,7 +491,7 @@ func TestGroup_HeadersFromOutsideAreNotBelieved(t *testing.T) {
 		if _, err := s.conn.JetStream().PublishMsg(context.Background(), &nats.Msg{Subject: broker.SubjectCreated, Header: h, Data: body}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		equal(t, "tries", tries, 2)
 		st, err := s.conn.JetStream().Stream(context.Background(), broker.StreamOutcomes)
 		if err != nil {
@@ -519,7 +525,7 @@ func TestGroup_ReplayGoesOnlyToTheServiceThatFailed(t *testing.T) {
 			return order.Outcome{Result: order.Sent}, nil
 		}), func(c *consumer.Config, b *bulkhead.Config) { c.Service, b.Name = order.Notification, "notification" })
 		s.placeOne()
-		time.Sleep(time.Second)
+		pass(time.Second)
 
 		// A replay that fails again inside the dedupe window is a letter again.
 		for generation := 1; generation <= 2; generation++ {
@@ -531,7 +537,7 @@ func TestGroup_ReplayGoesOnlyToTheServiceThatFailed(t *testing.T) {
 			if err := s.desk.Replay(context.Background(), letters[0].Seq); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		equal(t, "letters after the replays", len(s.letters()), 0)
 		equal(t, "payments", payments, 3)
@@ -556,7 +562,7 @@ func TestGroup_AcknowledgesNothingThatIsNotStored(t *testing.T) {
 		g, _ := s.group(handle(settles), nil)
 		s.placeOne()
 		s.placeOne()
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if unacked, _ := s.inHand(broker.StreamOrders, "payment"); unacked != 1 {
 			t.Errorf("%d orders unacknowledged, want the one whose outcome isn't stored", unacked)
 		}
@@ -567,7 +573,7 @@ func TestGroup_AcknowledgesNothingThatIsNotStored(t *testing.T) {
 		if _, err := js.UpdateStream(context.Background(), full); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if err := g.Check(); err != nil {
 			t.Errorf("Check() = %v after the stream has room again, want nil", err)
 		}
@@ -587,7 +593,7 @@ func TestRun_StopLetsWorkFinishAndTakesNothingMore(t *testing.T) {
 		for range 20 {
 			s.placeOne()
 		}
-		time.Sleep(500 * time.Millisecond)
+		pass(500 * time.Millisecond)
 		stop()
 		equal(t, "begun", begun.Load(), 4)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 4})
@@ -597,7 +603,7 @@ func TestRun_StopLetsWorkFinishAndTakesNothingMore(t *testing.T) {
 		// What was handed back is not waited for: another instance has it now.
 		before := time.Now()
 		s.group(handle(settles), nil)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		s.settled()
 		if took := time.Since(before); took > time.Second {
 			t.Errorf("the next instance needed %v", took)
@@ -614,14 +620,14 @@ func TestRun_StopHandsBackWhatOutlivesTheDrain(t *testing.T) {
 			return authorized, nil
 		}), func(c *consumer.Config, _ *bulkhead.Config) { c.Drain = time.Second })
 		s.placeOne()
-		time.Sleep(500 * time.Millisecond)
+		pass(500 * time.Millisecond)
 		begin := time.Now()
 		stop()
 		if took := time.Since(begin); took > 1500*time.Millisecond {
 			t.Errorf("stopping took %v, want about the drain time of 1 s", took)
 		}
 		s.group(handle(settles), nil)
-		time.Sleep(100 * time.Millisecond)
+		pass(100 * time.Millisecond)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 1})
 	})
 }
@@ -661,9 +667,9 @@ func TestGroup_RestartOfTheBrokerLosesNothing(t *testing.T) {
 		for range 30 {
 			s.placeOne()
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		server.Restart()
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		s.settled()
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 30})
 	})
