@@ -1,39 +1,11 @@
 package bulkhead
 
 import (
-	"context"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
-
-// State is what the breaker does with those who come.
-type State uint8
-
-// States of a breaker. A bulkhead without one is always Closed.
-const (
-	Auto     State = iota // for Force: the breaker decides
-	Closed                // admits
-	Open                  // refuses
-	HalfOpen              // admits probes
-)
-
-// String returns "auto", "closed", "open" or "half-open".
-func (s State) String() string {
-	switch s {
-	case Auto:
-		return "auto"
-	case Closed:
-		return "closed"
-	case Open:
-		return "open"
-	case HalfOpen:
-		return "half-open"
-	}
-	return "unknown"
-}
 
 // breaker counts outcomes and decides. It has no clock: what has become due
 // happens when somebody looks.
@@ -316,29 +288,4 @@ func (br *breaker) next() (ok bool, wake <-chan struct{}, at int64) {
 		}
 	})
 	return ok, wake, at
-}
-
-// awaitBreaker waits until the breaker is closed or has a probe left.
-func (b *Bulkhead) awaitBreaker(ctx context.Context) error {
-	for {
-		ok, wake, at := b.breaker.next()
-		if ok {
-			return nil
-		}
-		var due <-chan time.Time
-		if at != forever {
-			t := time.NewTimer(time.Duration(at - b.now()))
-			defer t.Stop()
-			due = t.C
-		}
-		select {
-		case <-wake:
-		case <-due:
-		case <-ctx.Done():
-		case <-b.closing:
-		}
-		if err := b.stop(ctx); err != nil {
-			return err
-		}
-	}
 }

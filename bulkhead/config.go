@@ -81,7 +81,7 @@ type BreakerConfig struct {
 	// as failed, so that a hung probe can't keep the breaker half-open. A
 	// credit that is a probe and stays unspent for a lease loses its probe to
 	// somebody else, and nothing counts as failed. Defaults to Config.Timeout,
-	// or without one, to OpenFor.
+	// or without one, to a minute.
 	Lease time.Duration
 
 	// Probes is how many runs a half-open breaker admits, and how many of
@@ -153,7 +153,7 @@ func (c Config) complete() (Config, error) {
 	orElse(&br.FailureShare, 0.5)
 	orElse(&br.OpenFor, 5*time.Second)
 	orElse(&br.Lease, c.Timeout)
-	orElse(&br.Lease, br.OpenFor)
+	orElse(&br.Lease, time.Minute)
 	orElse(&br.Probes, 1)
 	c.Breaker = &br
 	return c, nil

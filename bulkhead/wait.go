@@ -159,6 +159,31 @@ func (b *Bulkhead) awaitToken(ctx context.Context, w *wait) error {
 	}
 }
 
+// awaitBreaker waits until the breaker is closed or has a probe left.
+func (b *Bulkhead) awaitBreaker(ctx context.Context) error {
+	for {
+		ok, wake, at := b.breaker.next()
+		if ok {
+			return nil
+		}
+		var due <-chan time.Time
+		if at != forever {
+			t := time.NewTimer(time.Duration(at - b.now()))
+			defer t.Stop()
+			due = t.C
+		}
+		select {
+		case <-wake:
+		case <-due:
+		case <-ctx.Done():
+		case <-b.closing:
+		}
+		if err := b.stop(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // wait is the time somebody spends waiting, against Config.MaxWait. The zero
 // value has not begun.
 type wait struct {

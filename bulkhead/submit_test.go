@@ -1,0 +1,135 @@
+package bulkhead_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/watertight-go/watertight/bulkhead"
+)
+
+func TestTrySubmit_RefusesInsteadOfWaiting(t *testing.T) {
+	inBubble(t, bulkhead.Config{Slots: 1, Queue: 2}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		var jobs []*job
+		for range 5 {
+			j := newJob(lasts(time.Second))
+			if err := b.TrySubmit(j); err == nil {
+				jobs = append(jobs, j)
+			} else {
+				wantErr(t, "TrySubmit", err, bulkhead.ErrFull)
+				j.run = func(context.Context) error { t.Error("a refused task was run"); return nil }
+			}
+		}
+		if len(jobs) != 3 || b.Stats().Waiting != 2 {
+			t.Fatalf("%d accepted, %d waiting; want 3, 2", len(jobs), b.Stats().Waiting)
+		}
+		start := time.Now()
+		for i, j := range jobs {
+			wantErr(t, "Done", <-j.done, nil)
+			if got, want := time.Since(start), time.Duration(i+1)*time.Second; got != want {
+				t.Errorf("task %d was done after %v, want %v", i, got, want)
+			}
+		}
+	})
+}
+
+func TestSubmit_WaitsForRoom(t *testing.T) {
+	for _, queue := range []int{0, 1} {
+		inBubble(t, bulkhead.Config{Slots: 1, Queue: queue}, func(t *testing.T, b *bulkhead.Bulkhead) {
+			start := time.Now()
+			for i := range 5 {
+				wantErr(t, "Submit", b.Submit(t.Context(), newJob(lasts(time.Second))), nil)
+				if got, want := time.Since(start), time.Duration(max(0, i-queue))*time.Second; got != want {
+					t.Errorf("queue %d: task %d was accepted after %v, want %v", queue, i, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestSubmit_WaitsNoLongerThanMaxWait(t *testing.T) {
+	for _, queue := range []int{0, 1} {
+		inBubble(t, bulkhead.Config{Slots: 1, Queue: queue, MaxWait: time.Second}, func(t *testing.T, b *bulkhead.Bulkhead) {
+			for range 1 + queue {
+				wantErr(t, "Submit", b.Submit(t.Context(), newJob(lasts(time.Minute))), nil)
+			}
+			start := time.Now()
+			wantErr(t, "Submit", b.Submit(t.Context(), newJob(nothing)), bulkhead.ErrWaited)
+			if got := time.Since(start); got != time.Second {
+				t.Errorf("waited %v, want 1s", got)
+			}
+		})
+	}
+}
+
+func TestQueuedTask_IsNotRunWhenItIsTooLate(t *testing.T) {
+	inBubble(t, bulkhead.Config{Slots: 1, Queue: 2, MaxWait: time.Second}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		wantErr(t, "TrySubmit", b.TrySubmit(newJob(lasts(2*time.Second))), nil)
+		j := newJob(func(context.Context) error { t.Error("an expired task was run"); return nil })
+		wantErr(t, "TrySubmit", b.TrySubmit(j), nil)
+		wantErr(t, "Done", <-j.done, bulkhead.ErrWaited)
+		last := newJob(nothing)
+		wantErr(t, "Submit", b.Submit(t.Context(), last), nil)
+		wantErr(t, "Done", <-last.done, nil)
+	})
+}
+
+func TestQueuedTask_IsNotRunWhenTheBreakerHasOpened(t *testing.T) {
+	cfg := bulkhead.Config{Slots: 1, Queue: 1, Breaker: &bulkhead.BreakerConfig{MinCalls: 1}}
+	inBubble(t, cfg, func(t *testing.T, b *bulkhead.Bulkhead) {
+		wantErr(t, "TrySubmit", b.TrySubmit(newJob(func(context.Context) error { time.Sleep(1); return errBoom })), nil)
+		j := newJob(func(context.Context) error { t.Error("run through an open breaker"); return nil })
+		wantErr(t, "TrySubmit", b.TrySubmit(j), nil)
+		wantErr(t, "Done", <-j.done, bulkhead.ErrOpen)
+		wantErr(t, "TrySubmit", b.TrySubmit(j), bulkhead.ErrOpen)
+	})
+}
+
+func TestQueue_TasksAndCallersTakeTurns(t *testing.T) {
+	inBubble(t, bulkhead.Config{Slots: 1, Queue: 20}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		c := acquire(t, b)
+		var order []string
+		var wg sync.WaitGroup
+		for range 5 {
+			wantErr(t, "TrySubmit", b.TrySubmit(newJob(func(context.Context) error { order = append(order, "task"); return nil })), nil)
+			wg.Go(func() {
+				_ = do(t.Context(), b, func(context.Context) error { order = append(order, "call"); return nil })
+			})
+		}
+		synctest.Wait()
+		c.Release()
+		wg.Wait()
+		synctest.Wait()
+		for i := 1; i < len(order); i++ {
+			if order[i] == order[i-1] {
+				t.Fatalf("served in the order %q, want turns", order)
+			}
+		}
+		if len(order) != 10 {
+			t.Errorf("%d were served, want 10", len(order))
+		}
+	})
+}
+
+func TestStats_SeeEveryKind(t *testing.T) {
+	inBubble(t, bulkhead.Config{Slots: 2, Queue: 2, Timeout: time.Second}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		c := acquire(t, b)
+		ghost := newJob(lasts(3 * time.Second))
+		acquire(t, b).Go(ghost)
+		wantErr(t, "Done", <-ghost.done, bulkhead.ErrTimeout)
+		wantErr(t, "TrySubmit", b.TrySubmit(newJob(nothing)), nil)
+		time.Sleep(time.Second)
+		got := b.Stats()
+		want := bulkhead.Stats{
+			Slots: 2, InUse: 2, Ghosts: 1, Waiting: 1, Queue: 2, OldestGhost: time.Second,
+			State: bulkhead.Closed, Admitted: 1, TimedOut: 1,
+		}
+		if got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		c.Release()
+		<-ghost.late
+	})
+}
