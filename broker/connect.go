@@ -34,6 +34,11 @@ type Config struct {
 	// Nil means nobody is told.
 	Trouble func(Trouble)
 
+	// Dial connects with the options it is given, when how and where isn't
+	// said by URL: by a context of the nats command line tool, say. Nil means
+	// nats.Connect to URL.
+	Dial func(...nats.Option) (*nats.Conn, error)
+
 	// Options are passed to nats.Connect last.
 	Options []nats.Option
 }
@@ -105,7 +110,11 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	if cfg.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(cfg.Credentials))
 	}
-	nc, err := nats.Connect(cfg.URL, append(opts, cfg.Options...)...)
+	dial := cfg.Dial
+	if dial == nil {
+		dial = func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(cfg.URL, opts...) }
+	}
+	nc, err := dial(append(opts, cfg.Options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w: %w", cfg.URL, ErrUnreachable, err)
 	}
