@@ -96,7 +96,7 @@ func New(cfg Config) (*Bulkhead, error) {
 	}
 	b := &Bulkhead{
 		cfg:      cfg,
-		epoch:    time.Now(),
+		epoch:    time.Now().Add(-1), // so that now is never 0
 		slots:    make([]*slot, cfg.Slots),
 		free:     make(chan *slot, cfg.Slots),
 		room:     make(chan struct{}, cfg.Queue),

@@ -197,6 +197,7 @@ func TestHooks_MayCallTheBulkhead(t *testing.T) {
 		c, _ := b.Acquire(context.Background())
 		_ = do(context.Background(), b, nothing)
 		c.Run(panicsInDone(func(ctx context.Context) error { <-ctx.Done(); <-timedOut; return nil }, timedOut))
+		b.Drain(context.Background()) // waits for Done, on the timer's goroutine
 	}()
 	select {
 	case <-over:

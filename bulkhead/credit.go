@@ -139,7 +139,8 @@ func (c Credit) Go(t Task) {
 
 // Run is [Credit.Go] in this goroutine: it returns when t has been run, also
 // if that is long after its timeout, and t.Done and t.Late have returned, but
-// for a Done that a timer called.
+// for a Done that a timer called. A runtime.Goexit of t.Run ends this
+// goroutine, after Done.
 func (c Credit) Run(t Task) {
 	if s := c.spend(); s != nil && c.b.fund(s, t) {
 		c.b.funded(s, t).execute(s, nil)

@@ -110,6 +110,30 @@ func TestAcquire_ServesInOrder(t *testing.T) {
 	})
 }
 
+func TestAcquire_ServesInOrderWhenTheBreakerCloses(t *testing.T) {
+	cfg := bulkhead.Config{Slots: 1, Breaker: &bulkhead.BreakerConfig{}}
+	inBubble(t, cfg, func(t *testing.T, b *bulkhead.Bulkhead) {
+		for range 20 {
+			b.Force(bulkhead.Open)
+			var order []int
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() {
+					c := acquire(t, b)
+					order = append(order, i)
+					c.Release()
+				})
+				synctest.Wait()
+			}
+			b.Force(bulkhead.Auto)
+			wg.Wait()
+			if len(order) != 10 || !slices.IsSorted(order) {
+				t.Fatalf("served in the order %v", order)
+			}
+		}
+	})
+}
+
 func TestAcquire_WaitsForABreakerUntilItProbes(t *testing.T) {
 	cfg := bulkhead.Config{Slots: 3, Breaker: &bulkhead.BreakerConfig{MinCalls: 1, OpenFor: time.Minute, Probes: 2}}
 	inBubble(t, cfg, func(t *testing.T, b *bulkhead.Bulkhead) {

@@ -160,7 +160,7 @@ func (b *Bulkhead) classify(ctx context.Context, err error) Outcome {
 		return Failure
 	}
 	for _, by := range [...]context.Context{ctx, b.base} {
-		if by.Err() == context.Canceled &&
+		if errors.Is(by.Err(), context.Canceled) &&
 			(errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(by))) {
 			return Neutral
 		}

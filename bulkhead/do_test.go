@@ -86,50 +86,67 @@ func TestDo_NeverAdmitsADoneContext(t *testing.T) {
 	})
 }
 
-// A select with both ways ready takes either: half of these would run.
-func TestWaiting_CancellationWinsOverASlot(t *testing.T) {
-	ways := map[string]func(context.Context, *bulkhead.Bulkhead) error{
-		"Do": func(ctx context.Context, b *bulkhead.Bulkhead) error { return do(ctx, b, nothing) },
-		"Submit": func(ctx context.Context, b *bulkhead.Bulkhead) error {
-			return b.Submit(ctx, newJob(nothing))
-		},
-		"Acquire": func(ctx context.Context, b *bulkhead.Bulkhead) error {
+// ambush is a context that, when it is asked for Done the nth time, lets
+// something happen and is canceled: a select then finds both ways ready, and
+// takes either.
+type ambush struct {
+	context.Context
+	cancel context.CancelFunc
+	n      int
+	spring func()
+}
+
+func (a *ambush) Done() <-chan struct{} {
+	if a.n--; a.n == 0 {
+		a.spring()
+		a.cancel()
+	}
+	return a.Context.Done()
+}
+
+// Without a second look half of these would be admitted.
+func TestWaiting_CancellationWinsWhenBothAreReady(t *testing.T) {
+	submit := func(ctx context.Context, b *bulkhead.Bulkhead) error { return b.Submit(ctx, newJob(nothing)) }
+	tests := map[string]struct {
+		queue int
+		fill  bool // the queue
+		nth   int
+		enter func(context.Context, *bulkhead.Bulkhead) error
+	}{
+		"Do, a slot":     {queue: 1, nth: 1, enter: func(ctx context.Context, b *bulkhead.Bulkhead) error { return do(ctx, b, nothing) }},
+		"Submit, a slot": {nth: 1, enter: submit},
+		"Submit, room":   {queue: 1, fill: true, nth: 1, enter: submit},
+		"Acquire, a slot": {nth: 2, enter: func(ctx context.Context, b *bulkhead.Bulkhead) error {
 			c, err := b.Acquire(ctx)
 			c.Release()
 			return err
-		},
+		}},
+		"Acquire, its turn": {nth: 1, enter: func(ctx context.Context, b *bulkhead.Bulkhead) error {
+			c, err := b.Acquire(ctx)
+			c.Release()
+			return err
+		}},
 	}
-	for name, enter := range ways {
-		for _, queue := range []int{0, 1} {
-			if name == "Do" && queue == 0 {
-				continue // never waits
-			}
-			t.Run(name, func(t *testing.T) {
-				inBubble(t, bulkhead.Config{Slots: 1, Queue: queue}, func(t *testing.T, b *bulkhead.Bulkhead) {
-					for range 200 {
-						c := acquire(t, b)
-						var filler *job
-						if queue > 0 && name == "Submit" { // so that Submit waits for room
-							filler = newJob(nothing)
-							wantErr(t, "TrySubmit", b.TrySubmit(filler), nil)
-						}
-						ctx, cancel := context.WithCancel(t.Context())
-						got := make(chan error)
-						go func() { got <- enter(ctx, b) }()
-						synctest.Wait()
-						cancel()
-						c.Release()
-						if err := <-got; !errors.Is(err, context.Canceled) {
-							t.Fatalf("got %v from a canceled wait, want context.Canceled", err)
-						}
-						if filler != nil {
-							<-filler.done
-						}
-						synctest.Wait()
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, bulkhead.Config{Slots: 1, Queue: test.queue}, func(t *testing.T, b *bulkhead.Bulkhead) {
+				for range 50 {
+					c := acquire(t, b)
+					if test.fill {
+						wantErr(t, "TrySubmit", b.TrySubmit(newJob(nothing)), nil)
 					}
-				})
+					ctx, cancel := context.WithCancel(t.Context())
+					err := test.enter(&ambush{ctx, cancel, test.nth, c.Release}, b)
+					if !errors.Is(err, context.Canceled) {
+						t.Fatalf("got %v from a canceled wait, want context.Canceled", err)
+					}
+					synctest.Wait()
+				}
+				if s := b.Stats(); s.Misuse != 0 {
+					t.Fatalf("%d misuses: the trap was sprung too late", s.Misuse)
+				}
 			})
-		}
+		})
 	}
 }
 

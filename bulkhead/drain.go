@@ -2,7 +2,8 @@ package bulkhead
 
 import "context"
 
-// Report is what Drain found, counted from the moment the bulkhead was closed.
+// Report is what Drain found when it stopped waiting, before it canceled
+// anything, counted from the moment the bulkhead was closed.
 type Report struct {
 	Finished   int // runs that returned
 	Running    int // still running, or credits still unspent
@@ -39,15 +40,15 @@ func (b *Bulkhead) Drain(ctx context.Context) Report {
 	b.Close()
 	select {
 	case <-b.gone:
-		b.cancel(ErrDrainTimeout) // nobody is left to see it
-	default:
-		select {
-		case <-b.gone:
-			b.cancel(ErrDrainTimeout)
-		case <-ctx.Done():
-			b.giveUp()
-		}
+	case <-ctx.Done():
 	}
+	r := b.report()
+	b.giveUp()
+	return r
+}
+
+// report is what Drain has to say at this moment.
+func (b *Bulkhead) report() Report {
 	s := b.Stats()
 	return Report{
 		Finished:   int(b.runsEnded() - b.endedAtClose),
@@ -57,7 +58,7 @@ func (b *Bulkhead) Drain(ctx context.Context) Report {
 	}
 }
 
-// giveUp cancels what still runs.
+// giveUp cancels what still runs, if anything does.
 func (b *Bulkhead) giveUp() {
 	b.cancel(ErrDrainTimeout)
 	for _, s := range b.slots {

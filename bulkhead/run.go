@@ -25,8 +25,8 @@ type run struct {
 	// The verdict travels in the reply, as the slot may be another's already.
 	reply chan bool
 
-	queued bool // has come through the queue: not admitted yet
-	since  int64
+	queued bool  // has come through the queue: not admitted yet
+	since  int64 // its wait; 0: has not begun
 
 	deadline    time.Time // zero: none
 	state       atomic.Uint32
@@ -130,7 +130,7 @@ func (r *run) execute(s, resident *slot) {
 
 // died is the error of a function that didn't return. If it was Goexit that
 // ended it, the slot's goroutine won't be there for the next one.
-func died(resident *slot, value any) error {
+func died(resident *slot, value any) *PanicError {
 	if value == nil && resident != nil {
 		resident.resident = false
 	}
@@ -224,7 +224,7 @@ func (b *Bulkhead) contain(resident *slot, returned *bool) {
 	err := died(resident, value)
 	b.counts.panics.Add(1)
 	if h := b.cfg.Hooks.Panicked; h != nil {
-		h(err.(*PanicError))
+		h(err)
 	} else if value != nil {
 		panic(value)
 	}

@@ -41,8 +41,8 @@ type counters struct {
 	rejected                   [reasons]atomic.Uint64
 }
 
-// Stats looks at every slot; it takes no lock that a run would need, and may
-// be called at any time.
+// Stats looks at every slot, without stopping any; only the breaker, if there
+// is one, is locked for a moment. It may be called at any time, from hooks too.
 func (b *Bulkhead) Stats() Stats {
 	s := Stats{
 		Slots:      b.cfg.Slots,

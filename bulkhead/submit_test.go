@@ -76,6 +76,17 @@ func TestQueuedTask_IsNotRunWhenItIsTooLate(t *testing.T) {
 	})
 }
 
+func TestQueuedTask_WaitCountsFromSubmit(t *testing.T) {
+	inBubble(t, bulkhead.Config{Slots: 1, Queue: 1, MaxWait: time.Second}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		c := acquire(t, b)
+		wantErr(t, "TrySubmit", b.TrySubmit(newJob(lasts(time.Second))), nil)
+		time.AfterFunc(900*time.Millisecond, c.Release)
+		j := newJob(func(context.Context) error { t.Error("an expired task was run"); return nil })
+		wantErr(t, "Submit", b.Submit(t.Context(), j), nil) // 0.9 s here, then 1 s in the queue
+		wantErr(t, "Done", <-j.done, bulkhead.ErrWaited)
+	})
+}
+
 func TestQueuedTask_IsNotRunWhenTheBreakerHasOpened(t *testing.T) {
 	cfg := bulkhead.Config{Slots: 1, Queue: 1, Breaker: &bulkhead.BreakerConfig{MinCalls: 1}}
 	inBubble(t, cfg, func(t *testing.T, b *bulkhead.Bulkhead) {

@@ -89,6 +89,7 @@ func (b *Bulkhead) Submit(ctx context.Context, t Task) error {
 		if err := b.awaitRoom(ctx, &w); err != nil {
 			return err
 		}
+		r.since = w.since
 		b.enqueue(r)
 		return nil
 	}
@@ -153,7 +154,13 @@ func (b *Bulkhead) enqueue(r *run) {
 	}
 }
 
-func (r *run) enqueued() { r.queued, r.since = true, r.b.now() }
+// enqueued begins the task's wait, unless Submit's has begun it.
+func (r *run) enqueued() {
+	r.queued = true
+	if r.since == 0 {
+		r.since = r.b.now()
+	}
+}
 
 // admit makes, in its slot, the checks of a task that comes from the queue.
 // The error is what Done is to be told.

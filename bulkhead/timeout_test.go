@@ -184,6 +184,19 @@ func TestTimeout_OfAnEarlierRunDoesNotReachTheNext(t *testing.T) {
 	})
 }
 
+func TestTimeout_ToldLateDoesNotReachTheSlotsNextCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, bulkhead.Config{Slots: 1, Queue: 1, Timeout: time.Second, Hooks: bulkhead.Hooks{
+			TimedOut: func(time.Duration) { time.Sleep(time.Second / 2) }, // the caller is told after it
+		}})
+		first := make(chan error, 1)
+		go func() { first <- do(t.Context(), b, lasts(time.Second+1)) }()
+		synctest.Wait()
+		wantErr(t, "the next call", do(t.Context(), b, lasts(time.Second/4)), nil)
+		wantErr(t, "the call that timed out", <-first, bulkhead.ErrTimeout)
+	})
+}
+
 func TestPanicInDone(t *testing.T) {
 	for name, hand := range hands {
 		t.Run(name+" goes to the hook and gives the slot back", func(t *testing.T) {
