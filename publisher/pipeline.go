@@ -56,7 +56,7 @@ func (p *Publisher) Pipeline(window int) *Pipeline {
 // until it returns. When ctx ends, what is under way still gets its answer, but
 // isn't tried again.
 func (l *Pipeline) Place(ctx context.Context, o order.Order, answer func(broker.Receipt, error)) error {
-	m, err := message(o)
+	m, err := Message(o)
 	if err == nil {
 		err = l.enter(ctx)
 	}

@@ -63,7 +63,7 @@ func New(b Broker) *Publisher { return &Publisher{broker: b} }
 // the order may be stored, or be stored yet when the connection is restored.
 // An order that was stored by a try whose ack was lost is a Duplicate.
 func (p *Publisher) Place(ctx context.Context, o order.Order) (broker.Receipt, error) {
-	m, err := message(o)
+	m, err := Message(o)
 	if err != nil {
 		return broker.Receipt{}, fmt.Errorf("place order %s: %w", o.ID, err)
 	}
@@ -84,8 +84,9 @@ func (p *Publisher) Place(ctx context.Context, o order.Order) (broker.Receipt, e
 	}
 }
 
-// message is an order as it is stored.
-func message(o order.Order) (broker.Message, error) {
+// Message returns an order as Place stores it, for those who store it another
+// way, or order.ErrInvalid or order.ErrTooLarge.
+func Message(o order.Order) (broker.Message, error) {
 	if err := o.Validate(); err != nil {
 		return broker.Message{}, err
 	}

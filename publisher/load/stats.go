@@ -1,14 +1,28 @@
 package load
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/watertight-go/watertight/order"
 )
 
+// Grace is how long after a phase's end an order of it may still finish: the
+// cut is the phase's end and Grace.
+const Grace = 200 * time.Millisecond
+
+// Phase is a time from which on orders count together: From is in it, To isn't.
+// An order belongs to the phase in which it was meant to be sent.
+type Phase struct{ From, To time.Time }
+
 // Stats is how one service did with the orders of one phase. Latency runs from
 // the intended send to the stored outcome; an order that isn't finished at the
 // cut counts with its age then.
+//
+// A quantile is by nearest rank: the p99 of n samples is the ⌈0.99 n⌉-th
+// smallest, so it is always one that occurred. A median of windows is the mean
+// of the two in the middle when their number is even.
 type Stats struct {
 	Service order.Service
 
@@ -17,12 +31,14 @@ type Stats struct {
 	Samples int
 
 	// Finished is the share of Samples that was settled (a final outcome or a
-	// dead letter) by the cut: the phase's end and 200 ms.
+	// dead letter) by the cut: the phase's end and 200 ms. It is 0 without
+	// samples.
 	Finished float64
 
 	// Windows is how many whole 1-s windows the phase has, and W50 and W99
 	// are the medians over them of the window's p50 and p99. One stall moves
-	// one window, so a verdict built on them doesn't hang on it.
+	// one window, so a verdict built on them doesn't hang on it. A window
+	// without samples has no quantiles and is left out of the medians.
 	Windows  int
 	W50, W99 time.Duration
 
@@ -31,4 +47,129 @@ type Stats struct {
 
 	// MinWindow is the fewest samples that any window has.
 	MinWindow int
+
+	// Uncorrected50 and Uncorrected99 are P50 and P99 as a generator would see
+	// them that counts from the actual send and forgets what it didn't send.
+	Uncorrected50, Uncorrected99 time.Duration
+}
+
+// Sample is one well-formed order as one service saw it.
+type Sample struct {
+	Intended time.Time
+	Sent     time.Time // zero: not sent
+	Settled  time.Time // zero: not yet
+}
+
+// Measure computes the stats of a phase from samples in any order. Samples
+// that don't belong to the phase are left out.
+func Measure(service order.Service, p Phase, samples []Sample) Stats {
+	s := Stats{Service: service, Windows: max(0, int(p.To.Sub(p.From)/time.Second))}
+	cut := p.To.Add(Grace)
+	windows := make([][]time.Duration, s.Windows)
+	var all, uncorrected []time.Duration
+	finished := 0
+	for _, o := range samples {
+		if o.Intended.Before(p.From) || !o.Intended.Before(p.To) {
+			continue
+		}
+		end := o.Settled
+		if end.IsZero() || end.After(cut) {
+			end = cut
+		} else {
+			finished++
+		}
+		took := max(0, end.Sub(o.Intended))
+		all = append(all, took)
+		if w := int(o.Intended.Sub(p.From) / time.Second); w < s.Windows {
+			windows[w] = append(windows[w], took)
+		}
+		if !o.Sent.IsZero() && o.Sent.Before(cut) {
+			uncorrected = append(uncorrected, max(0, end.Sub(o.Sent)))
+		}
+	}
+
+	s.Samples = len(all)
+	if s.Samples > 0 {
+		s.Finished = float64(finished) / float64(s.Samples)
+	}
+	slices.Sort(all)
+	slices.Sort(uncorrected)
+	s.P50, s.P99, s.Max = quantile(all, 0.50), quantile(all, 0.99), quantile(all, 1)
+	s.Uncorrected50, s.Uncorrected99 = quantile(uncorrected, 0.50), quantile(uncorrected, 0.99)
+
+	var w50, w99 []time.Duration
+	for i, w := range windows {
+		if i == 0 || len(w) < s.MinWindow {
+			s.MinWindow = len(w)
+		}
+		if len(w) == 0 {
+			continue
+		}
+		slices.Sort(w)
+		w50, w99 = append(w50, quantile(w, 0.50)), append(w99, quantile(w, 0.99))
+	}
+	s.W50, s.W99 = median(w50), median(w99)
+	return s
+}
+
+// Stats returns what each service did with the orders of a phase, in the order of
+// NewJournal. It is final when the phase's cut has passed and what was settled
+// by then has been read.
+func (j *Journal) Stats(p Phase) []Stats {
+	samples := make([][]Sample, len(j.services))
+	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
+		if r.Kind != WellFormed {
+			continue
+		}
+		for s, e := range r.Endings {
+			samples[s] = append(samples[s], Sample{Intended: r.Intended, Sent: r.Sent, Settled: e.Settled})
+		}
+	}
+	stats := make([]Stats, len(j.services))
+	for s, service := range j.services {
+		stats[s] = Measure(service, p, samples[s])
+	}
+	return stats
+}
+
+// Lateness is how late the generator itself was with the orders of a phase,
+// malformed ones included: from the intended send to the actual. An order
+// that isn't sent at the cut counts with its age then.
+type Lateness struct {
+	Orders        int
+	P50, P99, Max time.Duration
+}
+
+// Lateness returns the generator's lateness in a phase.
+func (j *Journal) Lateness(p Phase) Lateness {
+	var late []time.Duration
+	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
+		sent := r.Sent
+		if sent.IsZero() {
+			sent = p.To.Add(Grace)
+		}
+		late = append(late, max(0, sent.Sub(r.Intended)))
+	}
+	slices.Sort(late)
+	return Lateness{Orders: len(late), P50: quantile(late, 0.50), P99: quantile(late, 0.99), Max: quantile(late, 1)}
+}
+
+// quantile returns the value of nearest rank in a sorted slice; 0 of an empty
+// one.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(q * float64(len(sorted))))
+	return sorted[max(rank, 1)-1]
+}
+
+// median sorts its argument.
+func median(values []time.Duration) time.Duration {
+	n := len(values)
+	if n == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
