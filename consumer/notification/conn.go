@@ -143,6 +143,7 @@ func (l *line) bind(ctx context.Context) (release func() bool) {
 
 func (l *line) Read(p []byte) (int, error) {
 	if l.left <= 0 {
+		_ = l.Close() // or our next command would wait for its turn
 		return 0, fmt.Errorf("mail server said more than %d bytes", maxReplies)
 	}
 	n, err := l.Conn.Read(p[:min(len(p), l.left)])

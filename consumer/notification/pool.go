@@ -34,23 +34,28 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 		return nil, ctx.Err()
 	case p.slots <- struct{}{}:
 	}
-	c, err := p.keptOne()
-	if c == nil && err == nil {
-		c, err = p.open(ctx)
-	}
+	c, err := p.get(ctx)
 	if err != nil {
 		<-p.slots
-		return nil, err
 	}
-	return c, nil
+	return c, err
 }
 
-func (p *pool) keptOne() (*conn, error) {
+func (p *pool) get(ctx context.Context) (*conn, error) {
+	select {
+	case <-p.closed: // and a slot was free as well
+		return nil, ErrClosed
+	default:
+	}
+	if c, ok := p.keptOne(); ok {
+		return c, nil
+	}
+	return p.open(ctx) // put closes it when the pool is closed meanwhile
+}
+
+func (p *pool) keptOne() (c *conn, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shut {
-		return nil, ErrClosed
-	}
 	stale := 0
 	for stale < len(p.kept) && time.Since(p.kept[stale].used) > p.idle {
 		p.kept[stale].close()
@@ -58,11 +63,11 @@ func (p *pool) keptOne() (*conn, error) {
 	}
 	p.kept = append(p.kept[:0], p.kept[stale:]...)
 	if len(p.kept) == 0 {
-		return nil, nil
+		return nil, false
 	}
-	c := p.kept[len(p.kept)-1]
+	c = p.kept[len(p.kept)-1]
 	p.kept = p.kept[:len(p.kept)-1]
-	return c, nil
+	return c, true
 }
 
 func (p *pool) put(c *conn) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -80,8 +81,8 @@ type SMTP struct {
 // connect yet.
 func NewSMTP(address string, cfg SMTPConfig) (*SMTP, error) {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || port == "" {
-		return nil, fmt.Errorf("mail server %q: want host:port", address)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+		return nil, fmt.Errorf("mail server %q: want host:port, the port a number", address)
 	}
 	if cfg.Connections <= 0 {
 		cfg.Connections = 16

@@ -114,7 +114,7 @@ func (h *HTTP) Authorize(ctx context.Context, r Request) (Authorization, error) 
 	if err != nil {
 		return Authorization{}, fmt.Errorf("ask gateway: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)) // to its end, or the connection can't be reused
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
 		return Authorization{}, refusal(resp, answer)
@@ -166,13 +166,13 @@ func refusal(resp *http.Response, answer []byte) error {
 }
 
 func statusError(status int, said errorBody) error {
-	text := fmt.Sprintf("gateway answered %d %s", status, http.StatusText(status))
+	parts := []string{fmt.Sprintf("gateway answered %d %s", status, http.StatusText(status))}
 	for _, s := range []string{said.Code, said.Message} {
 		if s = clip(s); s != "" {
-			text += ": " + s
+			parts = append(parts, s)
 		}
 	}
-	return errors.New(text)
+	return errors.New(strings.Join(parts, ": "))
 }
 
 // clip keeps what a stranger said short and on one line.

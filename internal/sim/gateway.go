@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -31,7 +32,7 @@ func (w *World) authorize(rw http.ResponseWriter, req *http.Request) {
 	switch face.Kind {
 	case Hang:
 		if !w.heldPayment(r, face.For, req) {
-			return // the client has gone, and nothing was done
+			panic(http.ErrAbortHandler) // the client has gone, or the world ends; nothing was done
 		}
 	case Errors:
 		problemOf(rw, http.StatusInternalServerError, "internal", "simulated error")
@@ -57,7 +58,7 @@ func (w *World) authorize(rw http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	case Late:
 		if !w.heldPayment(r, or(face.For, 3*time.Second), req) {
-			return
+			panic(http.ErrAbortHandler)
 		}
 	case Drip:
 		w.drip(rw, req, r, or(face.For, time.Second), answer)
@@ -82,7 +83,7 @@ func (w *World) drip(rw http.ResponseWriter, req *http.Request, r *regime, each 
 			return
 		}
 		if !w.hold(r.over, each, req.Context().Done()) {
-			return
+			panic(http.ErrAbortHandler)
 		}
 	}
 }
@@ -100,14 +101,14 @@ func parseAsked(rw http.ResponseWriter, req *http.Request) (charge, error) {
 	}
 	// Read to the end: only then does net/http tell us that the client has gone.
 	if dec.More() {
-		return charge{}, fmt.Errorf("parse request: more than one document")
+		return charge{}, errors.New("parse request: more than one document")
 	}
 	c := charge{key: req.Header.Get("Idempotency-Key"), order: body.OrderID, amount: body.Amount, currency: body.Currency}
 	switch {
 	case c.key == "":
-		return charge{}, fmt.Errorf("the header Idempotency-Key is missing")
+		return charge{}, errors.New("the header Idempotency-Key is missing")
 	case c.order == "" || c.currency == "":
-		return charge{}, fmt.Errorf("order_id and currency are required")
+		return charge{}, errors.New("order_id and currency are required")
 	case c.amount <= 0:
 		return charge{}, fmt.Errorf("amount %d must be positive", c.amount)
 	}

@@ -97,6 +97,7 @@ const dripLines = 60
 // client that bounds the whole gives up.
 func (s *session) drip(r *regime, each time.Duration) error {
 	for range dripLines {
+		_ = s.conn.Conn().SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := io.WriteString(s.conn.Conn(), "250-2.0.0 still queuing (simulated)\r\n"); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func (n *Network) Listen(_, address string) (net.Listener, error) {
 	defer n.mu.Unlock()
 	if port == "0" {
 		n.last++
-		port = strconv.Itoa(1<<16 + n.last) // no port of a real network
+		port = strconv.Itoa(1023 + n.last)
 	}
 	address = net.JoinHostPort(host, port)
 	if _, ok := n.listeners[address]; ok {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,12 +75,12 @@ func parsePart(part string) (Fault, error) {
 			f.Share, err = strconv.ParseFloat(share, 64)
 			f.Share /= 100
 			if err == nil && !(f.Share > 0 && f.Share <= 1) {
-				err = fmt.Errorf("out of range")
+				err = errors.New("out of range")
 			}
 		} else if ok || f.For != 0 {
-			err = fmt.Errorf("given twice")
+			err = errors.New("given twice")
 		} else if f.For, err = time.ParseDuration(arg); err == nil && f.For <= 0 {
-			err = fmt.Errorf("not positive")
+			err = errors.New("not positive")
 		}
 		if err != nil {
 			return Fault{}, fmt.Errorf("%w: %q: %q is neither a duration (5s) nor a share (50%%): %w", ErrFault, part, arg, err)

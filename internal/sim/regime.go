@@ -94,7 +94,8 @@ func (r *regime) declines(id string) bool {
 func (f Fault) hits(u float64) bool { return f.Share == 0 || u < f.Share }
 
 // hold waits until d has passed (zero: for ever), the regime is over, the client
-// has gone or the world ends. It reports whether the client is still there.
+// has gone or the world ends. It reports whether to go on: not in the last two
+// cases.
 func (w *World) hold(over <-chan struct{}, d time.Duration, gone <-chan struct{}) bool {
 	var due <-chan time.Time
 	if d > 0 {
@@ -106,10 +107,16 @@ func (w *World) hold(over <-chan struct{}, d time.Duration, gone <-chan struct{}
 	case <-due:
 	case <-over:
 	case <-w.ended:
+		return false
 	case <-gone:
 		return false
 	}
-	return true
+	select {
+	case <-gone: // at the same time
+		return false
+	default:
+		return true
+	}
 }
 
 // roll throws a die: a number from 0 to below 1 that only the arguments decide.

@@ -118,9 +118,9 @@ func (w *World) MailAddr() string { return w.mail.Addr().String() }
 // AdminURL is the base address of the switches and counts.
 func (w *World) AdminURL() string { return "http://" + w.admin.Addr().String() }
 
-// Run serves until ctx ends or Close is called. Then it releases what faults
-// hold, cuts all connections, and returns when everything it started has ended.
-// A handler that is deaf at that time goes on, in its caller's goroutine. Run
+// Run serves until ctx ends or Close is called. Then it drops what faults hold,
+// cuts all connections, and returns when everything it started has ended. A
+// handler that is deaf at that time goes on, in its caller's goroutine. Run
 // returns nil unless a listener failed. It is called once.
 func (w *World) Run(ctx context.Context) error {
 	if !w.ran.CompareAndSwap(false, true) {
@@ -152,10 +152,10 @@ func (w *World) Run(ctx context.Context) error {
 	for _, l := range w.listeners() {
 		l.cut()
 	}
-	// With all connections cut, this only waits for their goroutines.
-	_ = payment.Shutdown(context.Background())
-	_ = admin.Shutdown(context.Background())
-	_ = mail.Shutdown(context.Background())
+	last := context.WithoutCancel(ctx) // with all connections cut, this only waits for their goroutines
+	_ = payment.Shutdown(last)
+	_ = admin.Shutdown(last)
+	_ = mail.Shutdown(last)
 	return err
 }
 
@@ -233,6 +233,9 @@ func (w *World) listeners() []*listener {
 	return ls
 }
 
+// writeTimeout is how long the mail server waits for a client to listen.
+const writeTimeout = 10 * time.Second
+
 func httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -249,6 +252,7 @@ func (w *World) mailServer() *smtp.Server {
 	s.MaxMessageBytes = 1 << 20
 	s.MaxRecipients = 10
 	s.ReadTimeout = 5 * time.Minute
+	s.WriteTimeout = writeTimeout
 	s.ErrorLog = log.New(io.Discard, "", 0)
 	return s
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/watertight-go/watertight/order"
 )
 
@@ -96,7 +98,6 @@ func (j *Journal) Accounts() []Account {
 // Record is one order of a Journal.
 type Record struct {
 	Index    int
-	ID       string // empty before it is sent
 	Kind     Kind
 	State    State
 	Intended time.Time
@@ -106,6 +107,16 @@ type Record struct {
 	// Endings is what the services did, in the order of NewJournal. The slice
 	// is used again for the next record.
 	Endings []Ending
+
+	id uuid.UUID
+}
+
+// ID returns the order's id; it is empty before the order is sent.
+func (r Record) ID() string {
+	if r.State == Planned {
+		return ""
+	}
+	return r.id.String()
 }
 
 // Ending is what one service did with one order.
@@ -145,10 +156,7 @@ func (j *Journal) view(i int, endings []Ending) Record {
 	r := j.record(i)
 	v := Record{
 		Index: i, Kind: r.kind, State: r.state, Seq: r.seq,
-		Intended: instant(r.intended), Sent: instant(r.sent), Endings: endings,
-	}
-	if r.state != Planned {
-		v.ID = r.id.String()
+		Intended: instant(r.intended), Sent: instant(r.sent), Endings: endings, id: r.id,
 	}
 	for s := range endings {
 		m := j.mark(i, s)

@@ -66,7 +66,7 @@ func Measure(service order.Service, p Phase, samples []Sample) Stats {
 	s := Stats{Service: service, Windows: max(0, int(p.To.Sub(p.From)/time.Second))}
 	cut := p.To.Add(Grace)
 	windows := make([][]time.Duration, s.Windows)
-	var all, uncorrected []time.Duration
+	all, uncorrected := make([]time.Duration, 0, len(samples)), make([]time.Duration, 0, len(samples))
 	finished := 0
 	for _, o := range samples {
 		if o.Intended.Before(p.From) || !o.Intended.Before(p.To) {
@@ -81,6 +81,9 @@ func Measure(service order.Service, p Phase, samples []Sample) Stats {
 		took := max(0, end.Sub(o.Intended))
 		all = append(all, took)
 		if w := int(o.Intended.Sub(p.From) / time.Second); w < s.Windows {
+			if windows[w] == nil {
+				windows[w] = make([]time.Duration, 0, 2+len(samples)/s.Windows)
+			}
 			windows[w] = append(windows[w], took)
 		}
 		if !o.Sent.IsZero() && o.Sent.Before(cut) {
@@ -117,6 +120,9 @@ func Measure(service order.Service, p Phase, samples []Sample) Stats {
 // by then has been read.
 func (j *Journal) Stats(p Phase) []Stats {
 	samples := make([][]Sample, len(j.services))
+	for s := range samples {
+		samples[s] = make([]Sample, 0, j.size(p))
+	}
 	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
 		if r.Kind != WellFormed {
 			continue
@@ -142,7 +148,7 @@ type Lateness struct {
 
 // Lateness returns the generator's lateness in a phase.
 func (j *Journal) Lateness(p Phase) Lateness {
-	var late []time.Duration
+	late := make([]time.Duration, 0, j.size(p))
 	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
 		sent := r.Sent
 		if sent.IsZero() {
@@ -152,6 +158,13 @@ func (j *Journal) Lateness(p Phase) Lateness {
 	}
 	slices.Sort(late)
 	return Lateness{Orders: len(late), P50: quantile(late, 0.50), P99: quantile(late, 0.99), Max: quantile(late, 1)}
+}
+
+// size is about how many orders a phase has.
+func (j *Journal) size(p Phase) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.extendTo(p.To.UnixNano()) - j.extendTo(p.From.UnixNano())
 }
 
 // quantile returns the value of nearest rank in a sorted slice; 0 of an empty
