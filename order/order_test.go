@@ -1,6 +1,7 @@
 package order_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -8,8 +9,6 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
-
-	"encoding/json"
 
 	"github.com/google/go-cmp/cmp"
 
