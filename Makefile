@@ -68,6 +68,10 @@ deadcode: $(DEADCODE) ## fail on functions that neither the program nor a test r
 tidy-check: ## fail if go mod tidy would change something
 	go mod tidy -diff
 
+.PHONY: images
+images: ## make the container images, and stand-ins for what no registry gives
+	deploy/images.sh
+
 .PHONY: demo
 demo: ## a peak sale with a hanging payment provider, in one process
 	go run ./cmd/watertight demo $(DEMOFLAGS)
