@@ -6,9 +6,9 @@ package embedded
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -106,37 +106,79 @@ func start(cfg Config) (*server.Server, error) {
 		NoLog:      true,
 	}
 	if cfg.Port == 0 {
+		opts.Port = DefaultPort
+	}
+	ns, err := ready(opts)
+	if cfg.Port == 0 && errors.Is(err, errListen) {
+		// Another server has the port.
 		opts.Port = server.RANDOM_PORT
-		if free(DefaultPort) {
-			opts.Port = DefaultPort
-		}
-	} else if cfg.Port > 0 && !free(cfg.Port) {
-		return nil, fmt.Errorf("start embedded NATS: port %d of 127.0.0.1 is taken", cfg.Port)
+		ns, err = ready(opts)
 	}
-	ns, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("start embedded NATS: %w", err)
-	}
-	ns.Start()
-	if !ns.ReadyForConnections(readyWithin) {
-		ns.Shutdown()
-		return nil, fmt.Errorf("start embedded NATS on %s: not ready within %v", cfg.Store, readyWithin)
-	}
-	if !ns.JetStreamEnabled() {
-		ns.Shutdown()
-		return nil, fmt.Errorf("start embedded NATS on %s: JetStream didn't start; is the folder writable and the disk not full?", cfg.Store)
+		return nil, fmt.Errorf("start embedded NATS on %s: %w", cfg.Store, err)
 	}
 	return ns, nil
 }
 
-// free reports whether nothing listens on the port, by asking for it.
-func free(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+// errListen: the port is taken.
+var errListen = errors.New("can't listen")
+
+// ready starts a server and waits until it takes connections.
+func ready(opts *server.Options) (*server.Server, error) {
+	ns, err := server.NewServer(opts)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	return l.Close() == nil
+	said := make(lastWords, 1)
+	ns.SetLoggerV2(said, false, false, false)
+	ns.Start()
+	if err := said.await(ns); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, err
+	}
+	return ns, nil
 }
+
+// lastWords is a server's logger that keeps why it can't go on.
+type lastWords chan string
+
+// await waits until the server is ready or has said why it can't be.
+func (w lastWords) await(ns *server.Server) error {
+	const look = 50 * time.Millisecond
+	for range readyWithin / look {
+		if ns.ReadyForConnections(look) {
+			if !ns.JetStreamEnabled() {
+				return errors.New("JetStream didn't start; is the folder writable and the disk not full?")
+			}
+			return nil
+		}
+		select {
+		case why := <-w:
+			if strings.HasPrefix(why, "Error listening") {
+				return fmt.Errorf("%w: %s", errListen, why)
+			}
+			return errors.New(why)
+		default:
+		}
+	}
+	return fmt.Errorf("not ready within %v", readyWithin)
+}
+
+// Fatalf implements server.Logger.
+func (w lastWords) Fatalf(format string, v ...any) {
+	select {
+	case w <- fmt.Sprintf(format, v...):
+	default: // the first one is the reason
+	}
+}
+
+// What is not fatal shows at the connection.
+func (lastWords) Noticef(string, ...any) {}
+func (lastWords) Warnf(string, ...any)   {}
+func (lastWords) Errorf(string, ...any)  {}
+func (lastWords) Debugf(string, ...any)  {}
+func (lastWords) Tracef(string, ...any)  {}
 
 // URL is where other processes reach the server; empty when it has no listener.
 func (s *Server) URL() string {
