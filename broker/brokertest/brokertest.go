@@ -43,22 +43,35 @@ const Tiers = 4
 // Server is a test's own NATS server. It can be stopped and started again on
 // the same store.
 type Server struct {
-	t     testing.TB
-	store string
-	ns    atomic.Pointer[server.Server]
+	t      testing.TB
+	store  string
+	change func(*server.Options)
+	ns     atomic.Pointer[server.Server]
 }
 
 // Start returns a running server, which the test's end stops.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return StartOn(t, t.TempDir())
+	return start(t, t.TempDir(), nil)
+}
+
+// StartWith is Start with options that the test changes: a small max_payload,
+// users with permissions.
+func StartWith(t testing.TB, change func(*server.Options)) *Server {
+	t.Helper()
+	return start(t, t.TempDir(), change)
 }
 
 // StartOn is Start on an existing store, such as a copy of another server's.
 func StartOn(t testing.TB, store string) *Server {
 	t.Helper()
+	return start(t, store, nil)
+}
+
+func start(t testing.TB, store string, change func(*server.Options)) *Server {
+	t.Helper()
 	forgetTimers()
-	s := &Server{t: t, store: store}
+	s := &Server{t: t, store: store, change: change}
 	s.Restart()
 	t.Cleanup(s.Stop)
 	return s
@@ -76,7 +89,7 @@ func forgetTimers() {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
-	ns, err := server.NewServer(&server.Options{
+	opts := &server.Options{
 		ServerName: s.t.Name(),
 		DontListen: true,
 		JetStream:  true,
@@ -84,7 +97,11 @@ func (s *Server) Restart() {
 		MaxPayload: 2 << 20,
 		NoSigs:     true,
 		NoLog:      true,
-	})
+	}
+	if s.change != nil {
+		s.change(opts)
+	}
+	ns, err := server.NewServer(opts)
 	if err != nil {
 		s.t.Fatalf("start test broker: %v", err)
 	}
@@ -146,7 +163,8 @@ func Provision(t testing.TB, c *broker.Conn, p broker.Plan) {
 	}
 }
 
-// InProcessConn lets a connection made before a restart find the server again.
+// InProcessConn makes the server one that nats.InProcessServer takes, so that a
+// connection made before a restart finds it again.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	ns := s.ns.Load()
 	if ns == nil {
