@@ -1,0 +1,203 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A fenced log is a subject to which a message is stored only if its writer knew
+// all that was there. Its writers read it, decide, and store what they decided
+// with StoreAfter; of several who do so at once, one succeeds.
+
+// ErrConflict: the subject's last message isn't the one that was named. Nothing
+// was stored.
+var ErrConflict = errors.New("somebody else has stored first")
+
+// Stored is a message of a log as it is read back.
+type Stored struct {
+	Seq  uint64
+	Data []byte
+}
+
+// StoreAfter publishes data and waits for the broker's ack: nil means stored, at
+// the sequence returned, as the message right after last on its subject. Zero
+// for last means that it is the first.
+//
+// It returns ErrConflict when the subject's last message is another one, and the
+// errors of Store otherwise. After ErrNotStored the message may be in the log, or
+// may yet arrive there as long as nothing else has been stored after last: read
+// the log to learn which. Storing again after the same last is safe, with other
+// data too, since the broker takes at most one message after each.
+//
+// There is no message id. The fence keeps out repetitions for ever, not for two
+// minutes, and an id by which the broker says "stored before" would say so of
+// whatever had that id.
+func (c *Conn) StoreAfter(ctx context.Context, subject string, data []byte, last uint64) (uint64, error) {
+	ack, err := c.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: nats.Header{}, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
+	if isConflict(err) {
+		return 0, fmt.Errorf("store %s after %d: %w: %w", subject, last, ErrConflict, err)
+	}
+	if err != nil {
+		return 0, storeError(subject, err)
+	}
+	return ack.Sequence, nil
+}
+
+// isConflict knows both codes: a replicated stream answers with the second while
+// another message of the subject is being agreed on.
+func isConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// LastSeq returns the sequence of the last message of a subject, or 0 when it
+// has none. The stream's leader is asked, so that what was acknowledged before
+// is counted.
+func (c *Conn) LastSeq(ctx context.Context, stream, subject string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	fail := func(err error) (uint64, error) {
+		return 0, fmt.Errorf("find the last message of %s: %w", subject, err)
+	}
+	request, err := json.Marshal(getRequest{LastFor: subject})
+	if err != nil {
+		return fail(err)
+	}
+	m, err := c.nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return fail(err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fail(err)
+	}
+	switch e := answer.Error; {
+	case e == nil && answer.Message.Seq > 0:
+		return answer.Message.Seq, nil
+	case e == nil:
+		return fail(errors.New("the broker named none"))
+	case e.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return 0, nil
+	default:
+		return fail(e)
+	}
+}
+
+// A round of reading: what is asked for at a time, small against what a
+// connection buffers.
+const (
+	readMessages = 1000
+	readBytes    = 4 << 20
+)
+
+// answerWithin bounds the wait for the broker's next word.
+const answerWithin = 5 * time.Second
+
+// ReadAfter yields what is stored on a subject after sequence last, oldest
+// first, to its end. The end is that of the server that answers, which may be a
+// replica some moments behind; LastSeq knows better. What the loop gets is
+// without a gap. An error ends it; what came before is good, and reading can go
+// on from there.
+func (c *Conn) ReadAfter(ctx context.Context, stream, subject string, last uint64) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		inbox := c.nc.NewInbox()
+		sub, err := c.nc.SubscribeSync(inbox)
+		if err != nil {
+			yield(Stored{}, fmt.Errorf("read %s after %d: %w", subject, last, err))
+			return
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+		for more := true; more; {
+			if more, err = c.readRound(ctx, sub, inbox, stream, subject, &last, yield); err != nil {
+				yield(Stored{}, fmt.Errorf("read %s after %d: %w", subject, last, err))
+				return
+			}
+		}
+	}
+}
+
+type getRequest struct {
+	Seq      uint64 `json:"seq,omitempty"`
+	NextFor  string `json:"next_by_subj,omitempty"`
+	LastFor  string `json:"last_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
+}
+
+// readRound asks once and yields the answers. It reports whether there is more,
+// and moves last on.
+func (c *Conn) readRound(ctx context.Context, sub *nats.Subscription, inbox, stream, subject string, last *uint64, yield func(Stored, error) bool) (more bool, err error) {
+	request, err := json.Marshal(getRequest{Seq: *last + 1, NextFor: subject, Batch: readMessages, MaxBytes: readBytes})
+	if err != nil {
+		return false, err
+	}
+	if err := c.nc.PublishRequest(jetstream.DefaultAPIPrefix+"DIRECT.GET."+stream, inbox, request); err != nil {
+		return false, err
+	}
+	var before uint64 // in this round; the broker says of each message which was the one before
+	for {
+		m, err := nextWithin(ctx, sub)
+		if err != nil {
+			return false, err
+		}
+		if seq := headerNumber(m, jetstream.SequenceHeader); seq > 0 {
+			if headerNumber(m, jetstream.LastSequenceHeader) != before {
+				return false, errLost
+			}
+			before, *last = seq, seq
+			if !yield(Stored{Seq: seq, Data: m.Data}, nil) {
+				return false, nil
+			}
+			continue
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "204": // the end of the round
+			if headerNumber(m, jetstream.LastSequenceHeader) != before {
+				return false, errLost
+			}
+			return headerNumber(m, "Nats-Num-Pending") > 0, nil
+		case "404": // nothing at all
+			return false, nil
+		default:
+			return false, fmt.Errorf("the broker says %s %s", status, m.Header.Get("Description"))
+		}
+	}
+}
+
+// errLost: a message that the broker sent didn't come, as when a client can't
+// keep up.
+var errLost = errors.New("a message was lost on the way")
+
+func nextWithin(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
+}
+
+// headerNumber reads a number that the broker wrote. The broker writes behind
+// what a message has, so the last value is the broker's.
+func headerNumber(m *nats.Msg, key string) uint64 {
+	vs := m.Header[key]
+	if len(vs) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(vs[len(vs)-1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
