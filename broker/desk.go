@@ -34,7 +34,7 @@ func DeskSubject(s order.Service, action string) string {
 func SplitDesk(subject string) (s order.Service, action string, ok bool) {
 	first, rest, _ := strings.Cut(subject, ".")
 	service, action, found := strings.Cut(rest, ".")
-	if first != deskSubject || !found || service == "" || action == "" {
+	if first != deskSubject || !found || service == "" || action == "" || strings.Contains(action, ".") {
 		return "", "", false
 	}
 	return order.Service(service), action, true

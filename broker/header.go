@@ -69,8 +69,14 @@ type Hop struct {
 	Timeline       string // JSON, see deadletter.Attempt
 }
 
-// maxToken bounds the header values that are names or numbers.
-const maxToken = 256
+const (
+	// maxToken bounds the header values that are names or numbers.
+	maxToken = 256
+
+	// maxHeaders bounds how many headers are copied. Each may grow by a
+	// byte, the space after the colon.
+	maxHeaders = 1000
+)
 
 // ParseHop reads a message's headers. It accepts any input.
 func ParseHop(h nats.Header) Hop {
@@ -97,11 +103,16 @@ func ParseHop(h nats.Header) Hop {
 // Header returns a copy of base, which may be nil, with the hop's fields set
 // in it. Every Nats-* header of base is left out: copied to another message
 // they make the broker drop, refuse or reschedule it. Of what base repeats,
-// the first value stays; zero fields of the hop are removed.
+// the first value stays; zero fields of the hop are removed. Of a base of more
+// than 1,000 headers nothing is copied, so that the result is at most
+// MaxHeaderBytes larger than base.
 func (p Hop) Header(base nats.Header) nats.Header {
+	if len(base) > maxHeaders {
+		base = nil
+	}
 	h := make(nats.Header, len(base)+12)
 	for k, vs := range base {
-		if len(vs) == 0 || IsReserved(k) || !clean(k) || !clean(vs[0]) {
+		if len(vs) == 0 || IsReserved(k) || !isKey(k) || !clean(vs[0]) {
 			continue
 		}
 		h[k] = []string{vs[0]}
@@ -198,10 +209,10 @@ func duration(h nats.Header, key string) time.Duration {
 
 func instant(h nats.Header, key string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, token(h, key))
-	if err != nil {
-		return time.Time{}
+	if y := t.UTC().Year(); err != nil || y < 1 || y > 9999 {
+		return time.Time{} // what can't be written again
 	}
-	return t
+	return t.UTC()
 }
 
 func formatNumber(n uint64) string {
@@ -228,3 +239,14 @@ func formatInstant(t time.Time) string {
 // clean reports whether s can stand in a header: no CR, LF or NUL. nats.go
 // writes headers as they are, so that a line break would begin another header.
 func clean(s string) bool { return !strings.ContainsAny(s, "\r\n\x00") }
+
+// isKey reports whether s can be the name of a header: visible ASCII without a
+// colon.
+func isKey(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == ':' {
+			return false
+		}
+	}
+	return s != ""
+}

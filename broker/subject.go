@@ -81,7 +81,7 @@ func DeadSubject(s order.Service, reason string) string {
 func SplitDead(subject string) (s order.Service, reason string, ok bool) {
 	first, rest, _ := strings.Cut(subject, ".")
 	service, reason, found := strings.Cut(rest, ".")
-	if first != deadSubject || !found || service == "" || reason == "" {
+	if first != deadSubject || !found || service == "" || reason == "" || strings.Contains(reason, ".") {
 		return "", "", false
 	}
 	return order.Service(service), reason, true
