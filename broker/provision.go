@@ -91,7 +91,7 @@ func (c *Conn) provisionStream(ctx context.Context, want jetstream.StreamConfig,
 	}
 	change.Action = Drifted
 	if update {
-		if _, err := c.js.UpdateStream(ctx, want); err != nil {
+		if _, err := c.js.UpdateStream(ctx, adoptStream(s.CachedInfo().Config, want)); err != nil {
 			return nil, err
 		}
 		change.Action = Updated
@@ -120,9 +120,7 @@ func (c *Conn) provisionDurable(ctx context.Context, want DurableConfig, update 
 	}
 	change.Action = Drifted
 	if update {
-		// Where a durable began can't be changed, and doesn't matter any more.
-		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = have.DeliverPolicy, have.OptStartSeq, have.OptStartTime
-		if _, err := c.js.UpdateConsumer(ctx, want.Stream, want.ConsumerConfig); err != nil {
+		if _, err := c.js.UpdateConsumer(ctx, want.Stream, adoptDurable(have, want.ConsumerConfig)); err != nil {
 			return nil, err
 		}
 		change.Action = Updated
@@ -149,7 +147,18 @@ func diffStream(have, want jetstream.StreamConfig) []string {
 	return d
 }
 
-// diffDurable does the same for a durable.
+// adoptStream is have with the fields of diffStream as wanted. The others, such
+// as where the stream lives and whether it is compressed, are the operator's.
+func adoptStream(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	have.Description = want.Description
+	have.Subjects, have.Retention, have.Storage, have.Discard = want.Subjects, want.Retention, want.Storage, want.Discard
+	have.MaxBytes, have.MaxAge, have.MaxMsgs, have.MaxMsgSize = want.MaxBytes, want.MaxAge, want.MaxMsgs, want.MaxMsgSize
+	have.Duplicates, have.Replicas = want.Duplicates, want.Replicas
+	have.DenyDelete, have.DenyPurge, have.AllowDirect = want.DenyDelete, want.DenyPurge, want.AllowDirect
+	return have
+}
+
+// diffDurable lists those of a durable.
 func diffDurable(have, want jetstream.ConsumerConfig) []string {
 	filters := func(c jetstream.ConsumerConfig) []string {
 		if c.FilterSubject != "" {
@@ -165,6 +174,15 @@ func diffDurable(have, want jetstream.ConsumerConfig) []string {
 	d.compare("max_ack_pending", have.MaxAckPending, want.MaxAckPending)
 	d.compare("backoff", have.BackOff, want.BackOff)
 	return d
+}
+
+// adoptDurable does the same for a durable. Where it began can't be changed, and
+// doesn't matter any more.
+func adoptDurable(have, want jetstream.ConsumerConfig) jetstream.ConsumerConfig {
+	have.FilterSubject, have.FilterSubjects = want.FilterSubject, want.FilterSubjects
+	have.AckPolicy, have.AckWait, have.MaxDeliver = want.AckPolicy, want.AckWait, want.MaxDeliver
+	have.MaxAckPending, have.BackOff = want.MaxAckPending, want.BackOff
+	return have
 }
 
 type diff []string
