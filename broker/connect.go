@@ -72,8 +72,8 @@ type Conn struct {
 }
 
 // Connect returns a connection to a broker that has been checked: it is
-// reachable (else ErrUnreachable), at least version 2.11 and has JetStream
-// (else ErrServer). From then on the connection restores itself without end.
+// reachable (else ErrUnreachable), lets us in, is at least version 2.11 and has
+// JetStream (else ErrServer). From then on the connection restores itself without end.
 // A half-open connection is noticed within about five seconds.
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	if cfg.URL == "" {
@@ -116,7 +116,7 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	}
 	nc, err := dial(append(opts, cfg.Options...)...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w: %w", cfg.URL, ErrUnreachable, err)
+		return nil, cfg.connectError(err)
 	}
 	c, err := check(ctx, nc)
 	if err != nil {
@@ -124,6 +124,33 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// connectError says where nobody answered, or who refused us.
+func (cfg Config) connectError(err error) error {
+	where := ""
+	if cfg.Dial == nil {
+		where = " to " + redacted(cfg.URL)
+	}
+	kind := ErrUnreachable
+	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
+		errors.Is(err, nats.ErrAccountAuthExpired) {
+		kind = ErrServer
+	}
+	return fmt.Errorf("connect%s: %w: %w", where, kind, err)
+}
+
+// redacted is a list of addresses without users and passwords.
+func redacted(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		scheme, host, found := strings.Cut(strings.TrimSpace(u), "://")
+		if !found {
+			scheme, host = "nats", scheme
+		}
+		list[i] = scheme + "://" + host[strings.LastIndex(host, "@")+1:]
+	}
+	return strings.Join(list, ",")
 }
 
 func check(ctx context.Context, nc *nats.Conn) (*Conn, error) {

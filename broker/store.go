@@ -88,7 +88,7 @@ func storeError(subject string, err error) error {
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == jsStreamStoreFailed:
 		return fmt.Errorf("store %s: %w: %w", subject, ErrFull, err)
-	case errors.As(err, &api):
+	case errors.As(err, &api), errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("store %s: %w", subject, err)
 	default:
 		return fmt.Errorf("store %s: %w: %w", subject, ErrNotStored, err)
