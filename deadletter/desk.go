@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -37,95 +36,6 @@ func (d *Desk) Post(ctx context.Context, l Letter) error {
 		return fmt.Errorf("post letter of %s: %w", l.Service, err)
 	}
 	return nil
-}
-
-// Filter says which letters. The zero value means all.
-type Filter struct {
-	Service     order.Service // empty: all
-	Reason      Reason        // empty: all
-	OrderID     string        // empty: all
-	Fingerprint string        // empty: all
-	Since       time.Time     // given up then or later; zero: all
-}
-
-func (f Filter) subject() string {
-	service, reason := "*", "*"
-	if f.Service != "" {
-		service = string(f.Service)
-	}
-	if f.Reason != "" {
-		reason = string(f.Reason)
-	}
-	return broker.DeadSubject(order.Service(service), reason)
-}
-
-func (f Filter) match(l Letter) bool {
-	return (f.OrderID == "" || f.OrderID == l.Hop.OrderID) &&
-		(f.Fingerprint == "" || f.Fingerprint == l.Fingerprint) &&
-		!l.At.Before(f.Since)
-}
-
-// All yields the letters that are there now, oldest first. An error ends it.
-func (d *Desk) All(ctx context.Context, f Filter) iter.Seq2[Letter, error] {
-	return d.read(ctx, f, jetstream.DeliverAllPolicy, true)
-}
-
-// Watch yields the letters that come from now on, until ctx ends. An error ends
-// it; ctx's end doesn't count as one.
-func (d *Desk) Watch(ctx context.Context, f Filter) iter.Seq2[Letter, error] {
-	return d.read(ctx, f, jetstream.DeliverNewPolicy, false)
-}
-
-func (d *Desk) read(ctx context.Context, f Filter, from jetstream.DeliverPolicy, once bool) iter.Seq2[Letter, error] {
-	return func(yield func(Letter, error) bool) {
-		fail := func(err error) {
-			if once || ctx.Err() == nil {
-				yield(Letter{}, fmt.Errorf("read dead letters: %w", err))
-			}
-		}
-		consumer, err := d.conn.JetStream().OrderedConsumer(ctx, broker.StreamDeadLetters, jetstream.OrderedConsumerConfig{
-			FilterSubjects: []string{f.subject()},
-			DeliverPolicy:  from,
-		})
-		if err != nil {
-			fail(err)
-			return
-		}
-		// An ordered consumer's own info is that of its creation: what was
-		// there when we asked.
-		if once && consumer.CachedInfo().NumPending == 0 {
-			return
-		}
-		messages, err := consumer.Messages()
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer messages.Stop()
-		for {
-			m, err := messages.Next(jetstream.NextContext(ctx))
-			if err != nil {
-				fail(err)
-				return
-			}
-			meta, err := m.Metadata()
-			if err != nil {
-				fail(err)
-				return
-			}
-			l, err := read(m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers(), m.Data())
-			if err != nil {
-				fail(err)
-				return
-			}
-			if f.match(l) && !yield(l, nil) {
-				return
-			}
-			if once && meta.NumPending == 0 {
-				return
-			}
-		}
-	}
 }
 
 // Get returns one letter, or ErrNotFound.
@@ -190,8 +100,32 @@ func (d *Desk) Discard(ctx context.Context, seq uint64) error {
 	return d.remove(ctx, l, broker.DeskDiscarded)
 }
 
-// remove puts on record what is done with a letter, then deletes it.
+// remove puts on record what is done with a letter, then deletes it. In a full
+// stream it deletes first, to make room for the record.
 func (d *Desk) remove(ctx context.Context, l Letter, action string) error {
+	recorded := d.record(ctx, l, action)
+	if recorded != nil && !errors.Is(recorded, broker.ErrFull) {
+		return recorded
+	}
+	s, err := d.conn.JetStream().Stream(ctx, broker.StreamDeadLetters)
+	if err == nil {
+		err = s.DeleteMsg(ctx, l.Seq)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		if _, gone := d.Get(ctx, l.Seq); errors.Is(gone, ErrNotFound) {
+			err = nil // somebody else was faster
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove letter %d (%s): %w", l.Seq, action, errors.Join(err, recorded))
+	}
+	if recorded != nil {
+		recorded = d.record(ctx, l, action)
+	}
+	return recorded
+}
+
+func (d *Desk) record(ctx context.Context, l Letter, action string) error {
 	header := broker.Hop{OrderID: l.Hop.OrderID, Origin: l.Hop.Origin, Generation: l.Hop.Generation, FirstSeen: l.Hop.FirstSeen}.Header(nil)
 	header[broker.HeaderDeadReason] = []string{string(l.Reason)}
 	header[broker.HeaderDeskWho] = []string{Line(d.who, 128)}
@@ -203,18 +137,6 @@ func (d *Desk) remove(ctx context.Context, l Letter, action string) error {
 	})
 	if err != nil {
 		return fmt.Errorf("record letter %d as %s: %w", l.Seq, action, err)
-	}
-	s, err := d.conn.JetStream().Stream(ctx, broker.StreamDeadLetters)
-	if err == nil {
-		err = s.DeleteMsg(ctx, l.Seq)
-	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		if _, gone := d.Get(ctx, l.Seq); errors.Is(gone, ErrNotFound) {
-			return nil // somebody else was faster
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("remove letter %d (it is on record as %s): %w", l.Seq, action, err)
 	}
 	return nil
 }

@@ -92,19 +92,31 @@ type Attempt struct {
 // Limits of what a letter adds to a message; together they stay well under
 // broker.MaxHeaderBytes.
 const (
-	maxError        = 1 << 10
-	maxTimeline     = 20
-	maxAttemptError = 200
+	maxError         = 1 << 10
+	maxTimeline      = 20
+	maxAttemptError  = 200
+	maxAttemptReason = 32
+	maxTook          = 10_000 * time.Hour
 )
 
 // Note returns the timeline with one more attempt, at most the last 20.
 func Note(timeline []Attempt, a Attempt) []Attempt {
-	a.Error = Line(a.Error, maxAttemptError)
-	timeline = append(timeline[:len(timeline):len(timeline)], a)
+	timeline = append(timeline[:len(timeline):len(timeline)], a.tidy())
 	if extra := len(timeline) - maxTimeline; extra > 0 {
 		timeline = timeline[extra:]
 	}
 	return timeline
+}
+
+// tidy returns the attempt so that it can be written, in few bytes: it may come
+// from a header, and that from anybody.
+func (a Attempt) tidy() Attempt {
+	a.Reason, a.Error = Line(a.Reason, maxAttemptReason), Line(a.Error, maxAttemptError)
+	a.Took = min(max(a.Took, 0), maxTook)
+	if a.Started = a.Started.UTC(); a.Started.Year() < 1 || a.Started.Year() > 9999 {
+		a.Started = time.Time{}
+	}
+	return a
 }
 
 // wireAttempt is an attempt in the Dlq-Timeline header.
@@ -123,12 +135,12 @@ func EncodeTimeline(timeline []Attempt) string {
 	}
 	wire := make([]wireAttempt, 0, len(timeline))
 	for _, a := range timeline {
-		took := float64(a.Took.Microseconds()) / 1000
-		wire = append(wire, wireAttempt{a.N, a.Started.UTC(), took, a.Reason, Line(a.Error, maxAttemptError)})
+		a = a.tidy()
+		wire = append(wire, wireAttempt{a.N, a.Started, float64(a.Took.Microseconds()) / 1000, a.Reason, a.Error})
 	}
 	b, err := json.Marshal(wire)
 	if err != nil {
-		return "" // not reached: times of this program and clean strings
+		return "" // not reached: all of it is tidy
 	}
 	return string(b)
 }
@@ -141,8 +153,8 @@ func DecodeTimeline(header string) []Attempt {
 	}
 	timeline := make([]Attempt, 0, len(wire))
 	for _, a := range wire {
-		took := time.Duration(a.TookMS * float64(time.Millisecond))
-		timeline = append(timeline, Attempt{a.N, a.Started, took, a.Reason, Line(a.Error, maxAttemptError)})
+		took := time.Duration(min(max(a.TookMS*float64(time.Millisecond), 0), float64(maxTook)))
+		timeline = append(timeline, Attempt{a.N, a.Started, took, a.Reason, a.Error}.tidy())
 	}
 	return timeline
 }
