@@ -86,6 +86,10 @@ func BenchmarkDoWithTimeout(b *testing.B) {
 	benchmark(b, bulkhead.Config{Slots: 1, Timeout: time.Minute}, call)
 }
 
+func BenchmarkDoCooperative(b *testing.B) {
+	benchmark(b, bulkhead.Config{Slots: 1, Timeout: time.Minute, Cooperative: true}, call)
+}
+
 func BenchmarkDoWithBreakerAndRate(b *testing.B) {
 	cfg := bulkhead.Config{Slots: 1, RatePerSecond: 1e9, Burst: 1e9, Breaker: &bulkhead.BreakerConfig{}}
 	benchmark(b, cfg, call)

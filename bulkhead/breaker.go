@@ -5,14 +5,15 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // breaker counts outcomes and decides. It has no clock: what has become due
 // happens when somebody looks.
 //
-//	closed ──share of failures──▶ open ──OpenFor──▶ half-open ──Probes successes──▶ closed
-//	                               ▲                    │
-//	                               └── failure, lease ──┘
+//	closed ──share of failures or slow calls──▶ open ──OpenFor──▶ half-open ──Probes successes──▶ closed
+//	                                             ▲                    │
+//	                                             └── failure, lease ──┘
 type breaker struct {
 	cfg     BreakerConfig
 	now     func() int64
@@ -20,6 +21,7 @@ type breaker struct {
 
 	word  atomic.Uint64 // generation<<2 | state-1, written under mu
 	until atomic.Int64  // of an open breaker; forever if forced
+	quiet atomic.Bool   // surely not until yet: who asks need not look at the clock
 
 	mu      sync.Mutex
 	forced  bool
@@ -28,6 +30,7 @@ type breaker struct {
 	good    int           // back, successful
 	serial  uint32        // of the last probe
 	changes []change      // to be told when mu is free
+	nudge   *time.Timer   // ends quiet; nil: nothing to end
 	wake    chan struct{} // closed when those who wait for the breaker should look again
 }
 
@@ -35,7 +38,7 @@ const forever = math.MaxInt64
 
 // pass is what a run got from the breaker at its start and shows at its end.
 type pass struct {
-	gen   uint64
+	gen   uint32
 	probe uint32 // 0: none
 }
 
@@ -57,9 +60,9 @@ func newBreaker(cfg BreakerConfig, now func() int64, changed func(from, to State
 	}
 }
 
-func (br *breaker) load() (gen uint64, s State) {
+func (br *breaker) load() (gen uint32, s State) {
 	w := br.word.Load()
-	return w >> 2, State(w&3) + 1
+	return uint32(w >> 2), State(w&3) + 1
 }
 
 // inviting reports whether begin would say yes, most likely.
@@ -67,7 +70,7 @@ func (br *breaker) inviting() bool {
 	switch _, s := br.load(); {
 	case s == Closed:
 		return true
-	case s == Open && br.now() < br.until.Load():
+	case s == Open && (br.quiet.Load() || br.now() < br.until.Load()):
 		return false
 	}
 	var ok bool
@@ -110,22 +113,22 @@ func (br *breaker) start(p pass) {
 
 // end counts what became of a run. One that began in another state, or as a
 // probe whose lease is over, decides nothing.
-func (br *breaker) end(p pass, o Outcome) {
+func (br *breaker) end(p pass, o Outcome, took int64) {
 	if o == Neutral && p.probe == 0 {
 		return
 	}
 	if gen, _ := br.load(); gen != p.gen {
 		return
 	}
+	slow := br.cfg.SlowAfter > 0 && took >= int64(br.cfg.SlowAfter)
 	br.look(func(now int64) {
 		gen, s := br.load()
 		if gen != p.gen {
 			return
 		}
 		if s == Closed {
-			br.window.add(now, o == Failure)
-			if !br.forced && br.window.total.calls >= br.cfg.MinCalls &&
-				br.window.share() >= br.cfg.FailureShare {
+			br.window.add(now, o == Failure, slow)
+			if !br.forced && br.sick() {
 				br.open(now)
 			}
 			return
@@ -135,17 +138,25 @@ func (br *breaker) end(p pass, o Outcome) {
 			return
 		}
 		br.probes = slices.Delete(br.probes, i, i+1)
-		switch o {
-		case Failure:
-			br.open(now)
-		case Neutral:
+		switch {
+		case o == Neutral:
 			br.wakeAll()
-		case Success:
+		case o == Failure || slow:
+			br.open(now)
+		default:
 			if br.good++; br.good >= br.cfg.Probes {
 				br.become(Closed)
 			}
 		}
 	})
+}
+
+// sick reports whether the window has seen too much.
+func (br *breaker) sick() bool {
+	w := &br.window
+	return w.total.calls >= br.cfg.MinCalls &&
+		(w.share(w.total.failures) >= br.cfg.FailureShare ||
+			br.cfg.SlowAfter > 0 && w.share(w.total.slow) >= br.cfg.SlowShare)
 }
 
 // force is Bulkhead.Force.
@@ -157,6 +168,7 @@ func (br *breaker) force(s State) {
 		case s == Open:
 			br.until.Store(forever)
 			br.become(Open)
+			br.quiet.Store(true)
 		case s == Closed || s == HalfOpen:
 			br.become(s)
 		}
@@ -247,14 +259,24 @@ func (br *breaker) admits() bool {
 func (br *breaker) open(at int64) {
 	br.until.Store(at + int64(br.cfg.OpenFor))
 	br.become(Open)
+	// Reading the clock is most of what a refusal would cost. The timer may be
+	// late by a tenth of the wait before anybody notices.
+	if left := at + int64(br.cfg.OpenFor) - br.now(); left > 0 {
+		br.quiet.Store(true)
+		br.nudge = time.AfterFunc(time.Duration(left-left/10), func() { br.quiet.Store(false) })
+	}
 }
 
 // become starts a new generation in state s.
 func (br *breaker) become(s State) {
 	gen, from := br.load()
-	br.word.Store((gen+1)<<2 | uint64(s-1))
+	br.word.Store(uint64(gen+1)<<2 | uint64(s-1))
 	br.window = newWindow(int64(br.cfg.Window))
 	br.probes, br.good = nil, 0
+	br.quiet.Store(false)
+	if br.nudge != nil {
+		br.nudge.Stop()
+	}
 	if from != s && br.changed != nil {
 		br.changes = append(br.changes, change{from, s})
 	}

@@ -59,29 +59,40 @@ type Bulkhead struct {
 	cfg   Config // defaults filled in
 	epoch time.Time
 
-	slots []*slot
-	free  chan *slot    // who takes one out owns it
-	room  chan struct{} // a place a waiter: callers of Do, tasks in the queue
-	tasks chan *run     // the queue of tasks; each has its place in room
-	turn  chan struct{} // who holds it is at the head of Acquire's waiters
+	slots              []slot
+	free               chan *slot    // who takes one out owns it
+	toCaller, toCredit chan *slot    // from one who gives a slot back to one who waits
+	room               chan struct{} // a place a waiter: callers of Do, tasks in the queue
+	tasks              chan *run     // the queue of tasks; each has its place in room
+	turn               chan struct{} // who holds it is at the head of Acquire's waiters
 
-	turns   atomic.Uint32 // whose turn is the next slot: tasks' or callers'
-	breaker *breaker      // nil: none
-	meter   *meter        // nil: no rate
+	watch    atomic.Int64  // reasons for a slot that comes back not to be just free: tasks, a credit's taker, owed ones
+	turns    atomic.Uint32 // whose turn is the next slot: tasks', callers' or credits'
+	breaker  *breaker      // nil: none
+	meter    *meter        // nil: no rate
+	forecast *forecast     // nil: no admission by deadlines
+	clocked  bool          // a run's start matters
+	curious  bool          // how long a run took matters
+	learns   bool          // there is a breaker or a forecast
+
+	sizing        sync.Mutex   // guards what changes the number of slots
+	spare         []*slot      // not in use for now
+	target, total atomic.Int64 // slots there are to be; slots there are
+	owed          atomic.Int64 // of total, to be withdrawn when they come back
 
 	base     context.Context // parent of every task's context
 	cancel   context.CancelCauseFunc
 	timedOut *TimeoutError
-	ended    *deadlineContext // what a context becomes that nobody asked for Done
-	expired  *deadlineContext // the same, after the timeout
+	ended    context.Context // canceled
+	expired  context.Context // canceled by its deadline
+	never    chan struct{}   // is never closed
 	refused  [reasons]Rejection
 
 	closed  atomic.Bool
 	closing chan struct{}
 	gone    chan struct{} // closed when nothing that the bulkhead owns is left
 	once    sync.Once     // closes gone
-	alive   atomic.Int64  // slots not retired, their goroutines, settlings of timers
-	retired atomic.Int64
+	alive   atomic.Int64  // slots not gone for good, their goroutines, settlings of timers
 
 	endedAtClose uint64 // runs that had ended by then; set before closing is closed
 	counts       counters
@@ -97,14 +108,17 @@ func New(cfg Config) (*Bulkhead, error) {
 	b := &Bulkhead{
 		cfg:      cfg,
 		epoch:    time.Now().Add(-1), // so that now is never 0
-		slots:    make([]*slot, cfg.Slots),
-		free:     make(chan *slot, cfg.Slots),
+		slots:    make([]slot, cfg.MaxSlots),
+		free:     make(chan *slot, cfg.MaxSlots),
+		toCaller: make(chan *slot),
+		toCredit: make(chan *slot),
 		room:     make(chan struct{}, cfg.Queue),
 		tasks:    make(chan *run, cfg.Queue),
 		turn:     make(chan struct{}, 1),
 		timedOut: &TimeoutError{Bulkhead: cfg.Name, After: cfg.Timeout},
 		closing:  make(chan struct{}),
 		gone:     make(chan struct{}),
+		never:    make(chan struct{}),
 	}
 	b.base, b.cancel = context.WithCancelCause(context.Background())
 	b.ended, b.expired = endedContexts(b.timedOut)
@@ -117,10 +131,23 @@ func New(cfg Config) (*Bulkhead, error) {
 	if cfg.RatePerSecond > 0 {
 		b.meter = newMeter(cfg.RatePerSecond, cfg.Burst)
 	}
-	b.alive.Store(int64(cfg.Slots))
+	if cfg.Admission != nil {
+		b.forecast = &forecast{deviations: cfg.Admission.Deviations}
+	}
+	b.learns = b.breaker != nil || b.forecast != nil
+	b.curious = b.forecast != nil || b.breaker != nil && cfg.Breaker.SlowAfter > 0
+	b.clocked = b.curious || cfg.Timeout > 0
+
+	b.alive.Store(int64(cfg.MaxSlots))
+	b.total.Store(int64(cfg.Slots))
+	b.target.Store(int64(cfg.Slots))
 	for i := range b.slots {
-		b.slots[i] = newSlot(b, uint32(i))
-		b.free <- b.slots[i]
+		s := &b.slots[i]
+		if s.init(b, i); i < cfg.Slots {
+			b.free <- s
+		} else {
+			b.spare = append(b.spare, s)
+		}
 	}
 	return b, nil
 }
@@ -147,20 +174,23 @@ func (b *Bulkhead) Force(s State) {
 // an operator forced the breaker open; Acquire waits for that too.
 func (b *Bulkhead) ReadyAt() (at time.Time, probes int) {
 	if b.breaker == nil {
-		return time.Time{}, b.cfg.Slots
+		return time.Time{}, int(b.target.Load())
 	}
 	until, probes := b.breaker.readyAt()
 	if probes == math.MaxInt {
-		probes = b.cfg.Slots
+		probes = int(b.target.Load())
 	}
 	if until == 0 {
 		return time.Time{}, probes
 	}
-	return b.epoch.Add(time.Duration(until)), probes
+	return b.at(until), probes
 }
 
 // now is the monotonic time since the bulkhead was made, in nanoseconds.
 func (b *Bulkhead) now() int64 { return int64(time.Since(b.epoch)) }
+
+// at is the time that now was.
+func (b *Bulkhead) at(now int64) time.Time { return b.epoch.Add(time.Duration(now)) }
 
 // reject counts a refusal and returns the one value there is for it.
 func (b *Bulkhead) reject(why Reason) error {
@@ -170,12 +200,4 @@ func (b *Bulkhead) reject(why Reason) error {
 		h(r)
 	}
 	return r
-}
-
-// judge tells the breaker what became of a run under ctx, the caller's.
-func (b *Bulkhead) judge(ctx context.Context, p pass, err error) {
-	if b.breaker == nil {
-		return
-	}
-	b.breaker.end(p, b.classify(ctx, err))
 }

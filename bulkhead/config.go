@@ -18,6 +18,9 @@ type Config struct {
 	// timeout keeps its slot until it returns.
 	Slots int
 
+	// MaxSlots is how many slots Resize can make it. Defaults to Slots.
+	MaxSlots int
+
 	// Queue is how many may wait for a slot: callers of Do and accepted tasks
 	// together. Zero means that a call or a task is accepted only when it can
 	// start at once. Defaults to 0. Callers of Acquire are not counted, as
@@ -37,6 +40,13 @@ type Config struct {
 	// Defaults to 0.
 	Timeout time.Duration
 
+	// Cooperative makes Do run its function in the caller's goroutine, which
+	// is several times cheaper, and trusts the function to return soon after
+	// its context ends: if it doesn't, Do waits for it, and it is a ghost
+	// until it returns. It needs a Timeout. Tasks are told at their timeout
+	// all the same. Defaults to false: Do returns at the timeout.
+	Cooperative bool
+
 	// RatePerSecond is how many runs may start in a second, on average. Zero
 	// means no limit. Defaults to 0.
 	RatePerSecond float64
@@ -49,6 +59,10 @@ type Config struct {
 	// nil: none.
 	Breaker *BreakerConfig
 
+	// Admission refuses what can't be over before the deadline of its
+	// context. Defaults to nil: all may try.
+	Admission *AdmissionConfig
+
 	// Hooks are called when something happens. Defaults to none.
 	Hooks Hooks
 }
@@ -57,10 +71,11 @@ type Config struct {
 //
 // A closed breaker counts the outcomes of the last Window. When at least
 // MinCalls of them are Success or Failure and at least FailureShare of these
-// are Failure, it opens and refuses everything for OpenFor. Then it is
-// half-open: it admits at most Probes runs. All of them successful close it;
-// one failure opens it again. The outcome of a run that began before the last
-// change of state decides nothing.
+// are Failure, or SlowShare of them took SlowAfter or longer, it opens and
+// refuses everything for OpenFor. Then it is half-open: it admits at most
+// Probes runs. All of them successful, and none slow, close it; one other opens
+// it again. The outcome of a run that began before the last change of state
+// decides nothing.
 type BreakerConfig struct {
 	// Window is how far back outcomes are counted, in ten buckets: it forgets
 	// a tenth at a time. Defaults to 10 s.
@@ -73,6 +88,14 @@ type BreakerConfig struct {
 	// FailureShare is the share of failures, above 0 and up to 1, at or above
 	// which the breaker opens. Defaults to 0.5.
 	FailureShare float64
+
+	// SlowAfter is how long a run may take before it counts as slow, whatever
+	// it returns. Zero means as long as it likes. Defaults to 0.
+	SlowAfter time.Duration
+
+	// SlowShare is the share of slow runs, above 0 and up to 1, at or above
+	// which the breaker opens. It needs a SlowAfter. Defaults to 0.5.
+	SlowShare float64
 
 	// OpenFor is how long the breaker stays open. Defaults to 5 s.
 	OpenFor time.Duration
@@ -95,6 +118,24 @@ type BreakerConfig struct {
 	Classify func(error) Outcome
 }
 
+// AdmissionConfig says when a call is refused, with [ErrLate], because it could
+// not be over before the deadline of its context. That is looked at twice: when
+// it would have to queue, with the time that those before it are expected to
+// take, and when its turn has come. Do looks at its context, and Submit's
+// context is looked at for the task. What has no deadline is always admitted,
+// and so are credits.
+//
+// How long a run takes is known from those that have ended: a moving average
+// and its deviation. Those that failed or were broken off count only if they
+// took longer than that. When no run has ended for as long as a call has left,
+// it may try although the forecast is against it.
+type AdmissionConfig struct {
+	// Deviations is how many mean deviations beyond the average a run must be
+	// given. More refuses more, and finishes more of what it admits. Defaults
+	// to 2.
+	Deviations float64
+}
+
 // Outcome is what the result of a run means to the breaker.
 type Outcome uint8
 
@@ -113,12 +154,16 @@ func (c Config) complete() (Config, error) {
 	switch {
 	case c.Slots < 1 || c.Slots > math.MaxInt32:
 		return c, wrong("Slots", c.Slots, "at least 1")
+	case c.MaxSlots != 0 && c.MaxSlots < c.Slots || c.MaxSlots > math.MaxInt32:
+		return c, wrong("MaxSlots", c.MaxSlots, "at least Slots")
 	case c.Queue < 0:
 		return c, wrong("Queue", c.Queue, "0 or more")
 	case c.MaxWait < 0:
 		return c, wrong("MaxWait", c.MaxWait, "0 or more")
 	case c.Timeout < 0:
 		return c, wrong("Timeout", c.Timeout, "0 or more")
+	case c.Cooperative && c.Timeout == 0:
+		return c, wrong("Cooperative", c.Cooperative, "false without a Timeout")
 	case !(c.RatePerSecond >= 0) || math.IsInf(c.RatePerSecond, 1):
 		return c, wrong("RatePerSecond", c.RatePerSecond, "0 or more, and finite")
 	case c.Burst < 0:
@@ -126,14 +171,21 @@ func (c Config) complete() (Config, error) {
 	case c.Burst > 0 && c.RatePerSecond == 0:
 		return c, wrong("Burst", c.Burst, "0 without a RatePerSecond")
 	}
-	if c.Burst == 0 {
-		c.Burst = 1
+	orElse(&c.MaxSlots, c.Slots)
+	orElse(&c.Burst, 1)
+	if c.Admission != nil {
+		a := *c.Admission // the caller may go on using his
+		if !(a.Deviations >= 0) || math.IsInf(a.Deviations, 1) {
+			return c, wrong("Admission.Deviations", a.Deviations, "0 or more, and finite")
+		}
+		orElse(&a.Deviations, 2)
+		c.Admission = &a
 	}
 	if c.Breaker == nil {
 		return c, nil
 	}
 
-	br := *c.Breaker // the caller may go on using his
+	br := *c.Breaker // his too
 	switch {
 	case br.Window < 0:
 		return c, wrong("Breaker.Window", br.Window, "0 or more")
@@ -141,6 +193,12 @@ func (c Config) complete() (Config, error) {
 		return c, wrong("Breaker.MinCalls", br.MinCalls, "0 or more")
 	case !(br.FailureShare >= 0 && br.FailureShare <= 1):
 		return c, wrong("Breaker.FailureShare", br.FailureShare, "between 0 and 1")
+	case br.SlowAfter < 0:
+		return c, wrong("Breaker.SlowAfter", br.SlowAfter, "0 or more")
+	case !(br.SlowShare >= 0 && br.SlowShare <= 1):
+		return c, wrong("Breaker.SlowShare", br.SlowShare, "between 0 and 1")
+	case br.SlowShare > 0 && br.SlowAfter == 0:
+		return c, wrong("Breaker.SlowShare", br.SlowShare, "0 without a SlowAfter")
 	case br.OpenFor < 0:
 		return c, wrong("Breaker.OpenFor", br.OpenFor, "0 or more")
 	case br.Lease < 0:
@@ -151,6 +209,7 @@ func (c Config) complete() (Config, error) {
 	orElse(&br.Window, 10*time.Second)
 	orElse(&br.MinCalls, 20)
 	orElse(&br.FailureShare, 0.5)
+	orElse(&br.SlowShare, 0.5)
 	orElse(&br.OpenFor, 5*time.Second)
 	orElse(&br.Lease, c.Timeout)
 	orElse(&br.Lease, time.Minute)

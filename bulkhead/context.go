@@ -5,38 +5,33 @@ import (
 	"time"
 )
 
-// A run is the context of its function. It is lazy: as long as nobody asks
-// for Done it is a deadline and a parent, no more. Then it becomes one of the
-// standard library's, so that contexts made from it are attached to that one
-// as they are to any other.
+// A run is the context of its function. It is lazy: as long as nobody asks for
+// Done it is a deadline and a parent, no more, and its end is looked up when
+// somebody asks for Err. Asked for Done it makes a context of the standard
+// library's, once, so that contexts made from it are attached to that one as
+// they are to any other. That one has no timer and needs none: whoever ends
+// the run (the slot's timer, a caller that gives up, Drain) cancels it, through
+// source.
 var _ context.Context = (*run)(nil)
 
-// deadlineContext is what a run's context becomes.
-type deadlineContext struct {
-	context.Context
-	stop   context.CancelFunc      // nil: was over from the beginning
-	cancel context.CancelCauseFunc // nil: Drain cancels the parent
-}
-
-// endedContexts returns what becomes of the contexts of which Done is asked
-// for only when the run is over.
-func endedContexts(timedOut *TimeoutError) (ended, expired *deadlineContext) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	ended = &deadlineContext{Context: ctx}
-
-	ctx, cancel = context.WithDeadlineCause(context.Background(), time.Unix(0, 0), timedOut)
-	cancel()
-	return ended, &deadlineContext{Context: ctx}
-}
+// Why a run's context is over while its function still runs.
+const (
+	notOver  uint32 = iota
+	expired         // its deadline
+	drained         // Drain gave up
+	deserted        // its caller's context
+)
 
 // Deadline is the run's timeout, or its caller's deadline if that is sooner.
 func (r *run) Deadline() (time.Time, bool) {
 	at, ok := r.parent.Deadline()
-	if r.deadline.IsZero() || ok && at.Before(r.deadline) {
+	if r.b.cfg.Timeout == 0 {
 		return at, ok
 	}
-	return r.deadline, true
+	if own := r.b.at(r.deadline()); !ok || own.Before(at) {
+		return own, true
+	}
+	return at, true
 }
 
 // Done is closed at the deadline, when the caller's context ends, when Drain
@@ -45,80 +40,142 @@ func (r *run) Done() <-chan struct{} { return r.real().Done() }
 
 // Err is nil until Done is closed.
 func (r *run) Err() error {
-	if c := r.context.Load(); c != nil {
-		return c.Err()
+	if r.made.Load() {
+		return r.std.Err()
 	}
-	if r.parent.Err() == nil && r.b.base.Err() == nil &&
-		(r.deadline.IsZero() || time.Now().Before(r.deadline)) {
-		return nil
-	}
-	return r.real().Err()
+	return (*source)(r).Err()
 }
 
 // Value is the caller's, or, for a context made from this one, the context to
 // be attached to.
 func (r *run) Value(key any) any {
-	if c := r.context.Load(); c != nil {
-		if v := c.Value(key); v != nil {
-			return v
-		}
+	if r.made.Load() {
+		return r.std.Value(key)
 	}
-	return r.parent.Value(key)
+	return (*source)(r).Value(key)
 }
+
+// AfterFunc is how a context is attached that Value leads to nowhere.
+func (r *run) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(r.real(), f) }
 
 // real returns the context that a standard one would have been, made at the
 // first call.
 func (r *run) real() context.Context {
-	if c := r.context.Load(); c != nil {
-		return c
+	if r.made.Load() {
+		return r.std
 	}
-	c := &deadlineContext{}
-	parent := r.parent
-	if parent != r.b.base {
-		parent, c.cancel = context.WithCancelCause(parent)
+	r.making.Lock()
+	defer r.making.Unlock()
+	if r.made.Load() {
+		return r.std
 	}
-	if r.deadline.IsZero() {
-		c.Context, c.stop = context.WithCancel(parent)
-	} else {
-		c.Context, c.stop = context.WithDeadlineCause(parent, r.deadline, r.b.timedOut)
+	r.std, r.stop = context.WithCancel((*source)(r))
+	if r.cooperative && r.parent.Done() != nil {
+		// Nobody else watches the caller's context while he is busy with fn.
+		r.unhook = context.AfterFunc(r.parent, func() { r.interrupt(deserted) })
 	}
-	if !r.context.CompareAndSwap(nil, c) {
-		c.close()
-		return r.context.Load()
+	r.made.Store(true)
+
+	// Publish, then look: interrupt and over do it the other way round.
+	switch err := (*source)(r).Err(); {
+	case r.state.Load() == settled:
+		r.over()
+	case err != nil:
+		r.cancel()
 	}
-	if r.b.base.Err() != nil {
-		r.drain() // Drain may have looked before there was something to cancel
-	}
-	return c
+	return r.std
 }
 
-// close ends what was made by real.
-func (c *deadlineContext) close() {
-	if c.cancel != nil {
-		c.cancel(nil)
-	}
-	if c.stop != nil {
-		c.stop()
-	}
-}
-
-// drain cancels a run whose parent is its caller's context.
-func (r *run) drain() {
-	if c := r.context.Load(); c != nil && c.cancel != nil {
-		c.cancel(ErrDrainTimeout)
+// interrupt ends the context of a function that still runs.
+func (r *run) interrupt(why uint32) {
+	r.why.CompareAndSwap(notOver, why)
+	if r.made.Load() {
+		r.cancel()
 	}
 }
 
-// over ends the context when the function has returned.
-func (r *run) over(as *deadlineContext) {
-	if !r.context.CompareAndSwap(nil, as) {
-		r.context.Load().close()
+// over ends the context, if somebody has asked for it, when the function has
+// returned. Who asks afterwards finds out by himself.
+func (r *run) over() {
+	if !r.made.Load() {
+		return
+	}
+	r.stop()
+	if r.unhook != nil {
+		r.unhook()
 	}
 }
 
-// outOfTime reports whether the function may have seen its deadline pass,
-// though the slot's own timer has not fired yet.
-func (r *run) outOfTime() bool {
-	c := r.context.Load()
-	return c != nil && context.Cause(c) == error(r.b.timedOut)
+// source is a run as the parent of its own standard context: it says how that
+// one ends, and takes in the function that ends it.
+type source run
+
+func (s *source) Deadline() (time.Time, bool) { return (*run)(s).Deadline() }
+
+// Done is never closed: cancellation comes by AfterFunc.
+func (s *source) Done() <-chan struct{} { return s.b.never }
+
+// AfterFunc is called once, by context.WithCancel.
+func (s *source) AfterFunc(f func()) (stop func() bool) {
+	s.cancel = f
+	return keeps
+}
+
+func keeps() bool { return false }
+
+// Err looks whether the run is over and, if it is, remembers why.
+func (s *source) Err() error {
+	if s.why.Load() == notOver {
+		switch {
+		case s.state.Load() == settled:
+			return context.Canceled
+		case s.parent.Err() != nil && s.parent != s.b.base:
+			s.why.CompareAndSwap(notOver, deserted)
+		case s.b.base.Err() != nil:
+			s.why.CompareAndSwap(notOver, drained)
+		case s.b.cfg.Timeout > 0 && s.b.now() >= (*run)(s).deadline():
+			s.why.CompareAndSwap(notOver, expired)
+		default:
+			return nil
+		}
+	}
+	switch s.why.Load() {
+	case expired:
+		return context.DeadlineExceeded
+	case deserted:
+		return s.parent.Err()
+	default:
+		return context.Canceled
+	}
+}
+
+// Value leads context.Cause to a context that was canceled for the same reason.
+func (s *source) Value(key any) any {
+	var by context.Context
+	switch s.why.Load() {
+	case expired:
+		by = s.b.expired
+	case drained:
+		by = s.b.base
+	case notOver:
+		if s.state.Load() == settled {
+			by = s.b.ended
+		}
+	}
+	if by != nil {
+		if v := by.Value(key); v != nil {
+			return v
+		}
+	}
+	return s.parent.Value(key)
+}
+
+// endedContexts returns what source's Value leads to: a context that was
+// canceled, and one that was by its deadline, with timedOut as the cause.
+func endedContexts(timedOut *TimeoutError) (ended, expired context.Context) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	expired, cancel = context.WithDeadlineCause(context.Background(), time.Unix(0, 0), timedOut)
+	cancel()
+	return ended, expired
 }

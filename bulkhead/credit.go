@@ -52,7 +52,10 @@ func (b *Bulkhead) Acquire(ctx context.Context) (Credit, error) {
 		s := b.trySlot()
 		if s == nil {
 			var err error
-			if s, err = b.receiveSlot(ctx, nil); err != nil {
+			b.watch.Add(1)
+			s, err = b.receiveSlot(ctx, b.toCredit, nil)
+			b.watch.Add(-1)
+			if err != nil {
 				return Credit{}, err
 			}
 		}
@@ -119,7 +122,7 @@ func (c Credit) spend() *slot {
 	if c.b == nil {
 		return nil
 	}
-	s := c.b.slots[c.slot]
+	s := &c.b.slots[c.slot]
 	if !s.credit.CompareAndSwap(uint64(c.gen)<<1|1, uint64(c.gen)<<1) {
 		c.b.counts.misuse.Add(1)
 		return nil
@@ -180,7 +183,7 @@ func (c Credit) Release() {
 func (b *Bulkhead) forgo(s *slot) {
 	defer b.release(s)
 	if b.breaker != nil {
-		b.breaker.end(s.pass, Neutral)
+		b.breaker.end(s.pass, Neutral, 0)
 	}
 	b.returnToken()
 }

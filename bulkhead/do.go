@@ -28,16 +28,43 @@ import (
 // and Do returns when fn does. A runtime.Goexit of fn then ends the caller's
 // goroutine, as it does everywhere; with a Timeout it comes back as a
 // [*PanicError]. The slot comes back in both cases.
-func Do[T any](ctx context.Context, b *Bulkhead, fn func(context.Context) (T, error)) (T, error) {
+func Do[T any](ctx context.Context, b *Bulkhead, fn func(context.Context) (T, error)) (v T, err error) {
 	s, err := b.enter(ctx)
 	if err != nil {
-		var zero T
-		return zero, err
+		return v, err
 	}
 	if b.cfg.Timeout > 0 {
+		if b.cfg.Cooperative {
+			return doTogether(ctx, b, s, fn)
+		}
 		return doApart(ctx, b, s, fn)
 	}
-	return doHere(ctx, b, s, fn)
+
+	// Without a timeout, in the caller's goroutine.
+	var start int64
+	returned := false
+	defer func() {
+		if !returned {
+			err = died(nil, recover())
+			b.finish(ctx, s, err, start)
+		}
+	}()
+	s.begun.Add(1)
+	if b.curious {
+		start = b.now()
+	}
+	if h := b.cfg.Hooks.Admitted; h != nil {
+		h(s.waited)
+	}
+	v, err = fn(ctx)
+	returned = true
+	if b.learns {
+		b.finish(ctx, s, err, start)
+	} else { // finish, in short
+		s.count(err)
+		b.release(s)
+	}
+	return v, err
 }
 
 // DoOr is [Do], and when that returns an error, any error, it returns what
@@ -53,39 +80,64 @@ func DoOr[T any](ctx context.Context, b *Bulkhead, fn func(context.Context) (T, 
 	return v, nil
 }
 
-// doHere runs fn in the caller's goroutine.
-func doHere[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.Context) (T, error)) (v T, err error) {
+// finish counts the result of a call, and gives its slot back.
+func (b *Bulkhead) finish(ctx context.Context, s *slot, err error, start int64) {
+	defer b.release(s) // even if Classify or a hook panics
+	s.count(err)
+	if b.learns {
+		b.learn(ctx, s.pass, err, b.took(start))
+	}
+}
+
+// doTogether runs fn in the caller's goroutine, with a timeout that fn is
+// trusted to heed.
+func doTogether[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.Context) (T, error)) (v T, err error) {
+	r := &run{b: b, parent: ctx, pass: s.pass, cooperative: true}
 	returned := false
 	defer func() {
 		if !returned {
 			err = died(nil, recover())
 		}
-		b.finish(ctx, s, s.pass, err)
+		err = r.part(s, err)
 	}()
-	s.begun.Add(1)
-	if h := b.cfg.Hooks.Admitted; h != nil {
-		h(s.waited)
-	}
-	v, err = fn(ctx)
+	r.begin(s)
+	v, err = fn(r)
 	returned = true
 	return v, err
 }
 
-// finish counts the result of a call, and gives its slot back.
-func (b *Bulkhead) finish(ctx context.Context, s *slot, p pass, err error) {
-	s.count(err)
-	if b.breaker == nil {
-		b.release(s)
-		return
+// part ends a run whose caller has waited for it, and says what to tell him.
+// What came late is still what he waited for; only of an error that says no
+// more than that he is told so in our words.
+func (r *run) part(s *slot, err error) error {
+	b := r.b
+	defer r.leave(s) // even if Classify or a hook panics
+	if r.outOfTime() {
+		r.timeOut(nil)
 	}
-	defer b.release(s) // even if Classify or a hook panics
-	b.judge(ctx, p, err)
+	if r.state.CompareAndSwap(running, settled) {
+		r.over()
+		s.count(err)
+		if b.learns {
+			b.learn(r.parent, r.pass, err, b.took(r.start))
+		}
+		return err
+	}
+	r.bury(s, err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return b.timedOut
+	}
+	return err
 }
 
 // doApart runs fn in the slot's goroutine.
 func doApart[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.Context) (T, error)) (T, error) {
 	c := &call[T]{fn: fn}
 	c.b, c.parent, c.pass, c.reply = b, ctx, s.pass, s.reply
+	var from int64
+	if b.curious {
+		from = b.now()
+	}
 	s.start(c) // s is ours again only when the reply says so
 
 	var mine bool
@@ -93,8 +145,9 @@ func doApart[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.C
 	case mine = <-c.reply:
 	case <-ctx.Done():
 		if c.abandon() {
+			c.interrupt(deserted)
 			b.counts.abandoned.Add(1)
-			b.judge(ctx, c.pass, ctx.Err())
+			b.learn(ctx, c.pass, ctx.Err(), b.took(from))
 			var zero T
 			return zero, context.Cause(ctx)
 		}
@@ -104,7 +157,7 @@ func doApart[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.C
 		var zero T
 		return zero, b.timedOut
 	}
-	b.finish(ctx, s, c.pass, c.err)
+	b.finish(ctx, s, c.err, c.start)
 	return c.v, c.err
 }
 
@@ -132,8 +185,7 @@ func (c *call[T]) work(s *slot) {
 			c.bury(s, err)
 			return
 		}
-		s.disarm()
-		c.over(c.b.ended)
+		c.over()
 		s.run.Store(nil)
 		c.v, c.err = v, err
 		c.reply <- true
@@ -141,6 +193,17 @@ func (c *call[T]) work(s *slot) {
 	c.begin(s)
 	v, err = c.fn(&c.run)
 	returned = true
+}
+
+// learn tells the breaker and the admission what became of a run under ctx,
+// the caller's.
+func (b *Bulkhead) learn(ctx context.Context, p pass, err error, took int64) {
+	if b.forecast != nil {
+		b.forecast.observe(b.now(), took, err == nil)
+	}
+	if b.breaker != nil {
+		b.breaker.end(p, b.classify(ctx, err), took)
+	}
 }
 
 // classify is Config.Breaker.Classify or its default.

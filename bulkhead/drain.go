@@ -23,7 +23,7 @@ func (b *Bulkhead) Close() {
 	b.endedAtClose = b.runsEnded()
 	close(b.closing)
 	b.handBack()
-	b.sweep()
+	b.withdrawAll()
 }
 
 // Drain closes the bulkhead and waits until all it started has ended: every
@@ -61,23 +61,18 @@ func (b *Bulkhead) report() Report {
 // giveUp cancels what still runs, if anything does.
 func (b *Bulkhead) giveUp() {
 	b.cancel(ErrDrainTimeout)
-	for _, s := range b.slots {
+	for i := range b.slots {
+		s := &b.slots[i]
 		if r := s.run.Load(); r != nil {
-			r.drain()
+			r.interrupt(drained)
 		}
 	}
 }
 
 // handBack empties the queue of tasks.
 func (b *Bulkhead) handBack() {
-	for {
-		select {
-		case r := <-b.tasks:
-			<-b.room
-			b.tellDone(nil, r.task, r.handed(b.reject(ShutDown)))
-		default:
-			return
-		}
+	for r := b.dequeue(); r != nil; r = b.dequeue() {
+		b.tellDone(nil, r.task, r.handed(b.reject(ShutDown)))
 	}
 }
 
@@ -92,7 +87,8 @@ func (r *run) handed(err error) error {
 // runsEnded is the number of runs whose function has returned.
 func (b *Bulkhead) runsEnded() uint64 {
 	n := b.counts.late.Load()
-	for _, s := range b.slots {
+	for i := range b.slots {
+		s := &b.slots[i]
 		n += s.done.Load() + s.failed.Load()
 	}
 	return n

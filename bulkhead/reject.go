@@ -19,6 +19,10 @@ var (
 	// ErrRate: the next start that the rate allows is too far away.
 	ErrRate = errors.New("bulkhead: rate limited")
 
+	// ErrLate: it could not be over before the deadline of its context, by
+	// what runs have taken of late. See [AdmissionConfig].
+	ErrLate = errors.New("bulkhead: would be late")
+
 	// ErrClosed: Close or Drain was called. A task whose Done gets it is
 	// handed back: its Run was not called, and won't be.
 	ErrClosed = errors.New("bulkhead: closed")
@@ -33,13 +37,14 @@ const (
 	WaitedTooLong                   // ErrWaited
 	BreakerOpen                     // ErrOpen
 	RateLimited                     // ErrRate
+	WouldBeLate                     // ErrLate
 	ShutDown                        // ErrClosed
 
 	reasons = iota + 1 // how many entries a table by Reason needs
 )
 
 // String returns the reason in words: "full", "waited too long", "breaker
-// open", "rate limited", "closed".
+// open", "rate limited", "would be late", "closed".
 func (r Reason) String() string {
 	switch r {
 	case Full:
@@ -50,6 +55,8 @@ func (r Reason) String() string {
 		return "breaker open"
 	case RateLimited:
 		return "rate limited"
+	case WouldBeLate:
+		return "would be late"
 	case ShutDown:
 		return "closed"
 	}
@@ -67,6 +74,8 @@ func (r Reason) sentinel() error {
 		return ErrOpen
 	case RateLimited:
 		return ErrRate
+	case WouldBeLate:
+		return ErrLate
 	case ShutDown:
 		return ErrClosed
 	}
@@ -91,9 +100,9 @@ func (r *Rejection) Error() string { return title(r.Bulkhead) + ": " + r.Reason.
 func (r *Rejection) Is(target error) bool { return target == r.Reason.sentinel() }
 
 // RetryAfter is the time until it makes sense to try again: the rest of the
-// breaker's wait, or the time until the rate has a token. Zero means that the
-// bulkhead can't tell, as when it is full, or that there is nothing to wait
-// for any more.
+// breaker's wait, the time until the rate has a token, or for one who would be
+// late, what the queue is expected to take. Zero means that the bulkhead can't
+// tell, as when it is full, or that there is nothing to wait for any more.
 func (r *Rejection) RetryAfter() time.Duration {
 	switch {
 	case r.b == nil:
@@ -103,6 +112,8 @@ func (r *Rejection) RetryAfter() time.Duration {
 		}
 	case r.Reason == RateLimited:
 		return r.b.meter.delay()
+	case r.Reason == WouldBeLate && len(r.b.free) == 0:
+		return time.Duration(r.b.forecast.wait(len(r.b.room), r.b.size()))
 	}
 	return 0
 }

@@ -2,6 +2,7 @@ package bulkhead
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +15,8 @@ import (
 //	running ──▶ settled                       returned in time
 //	        └─▶ abandoned ──▶ told ─▶ ended   a ghost; Done has returned before it
 //	                      └─▶ ended ─▶ told   a ghost; Done is still busy
+//
+// Nobody is told of a cooperative one: it stays abandoned.
 type run struct {
 	b      *Bulkhead
 	parent context.Context
@@ -25,14 +28,24 @@ type run struct {
 	// The verdict travels in the reply, as the slot may be another's already.
 	reply chan bool
 
-	queued bool  // has come through the queue: not admitted yet
-	since  int64 // its wait; 0: has not begun
+	start int64 // of the run; of its wait until then, 0 if that has not begun
+	by    int64 // deadline of Submit's context, for the admission; 0: none
 
-	deadline    time.Time // zero: none
 	state       atomic.Uint32
+	queued      bool // has come through the queue: not admitted yet
+	cooperative bool // runs in its caller's goroutine, who waits for it
+
 	abandonedAt atomic.Int64
 	late        error // a ghost's result, for whoever calls Late
-	context     atomic.Pointer[deadlineContext]
+
+	// The context.
+	why    atomic.Uint32 // it is over though the function still runs
+	made   atomic.Bool   // it is a real one
+	making sync.Mutex
+	std    context.Context
+	stop   context.CancelFunc
+	cancel func()      // for why
+	unhook func() bool // from the caller's context; may be nil
 }
 
 const (
@@ -49,18 +62,34 @@ func (b *Bulkhead) newRun(t Task) *run { return &run{b: b, parent: b.base, task:
 // caught.
 func (r *run) begin(s *slot) {
 	s.begun.Add(1)
+	if r.b.clocked {
+		r.start = r.b.now()
+	}
 	s.run.Store(r)
 	if d := r.b.cfg.Timeout; d > 0 {
-		r.deadline = time.Now().Add(d)
-		s.arm(r, d)
+		s.arm(int64(d))
 	}
 	if h := r.b.cfg.Hooks.Admitted; h != nil {
 		h(s.waited)
 	}
 }
 
+// deadline is when a run that has begun times out, if there is a timeout.
+func (r *run) deadline() int64 { return r.start + int64(r.b.cfg.Timeout) }
+
+// took is how long a run has lasted, if somebody wants to know.
+func (b *Bulkhead) took(start int64) int64 {
+	if !b.curious {
+		return 0
+	}
+	return b.now() - start
+}
+
 // abandon makes the run a ghost, unless it is over.
 func (r *run) abandon() bool {
+	if r.state.Load() != running {
+		return false // and leave abandonedAt alone
+	}
 	r.abandonedAt.Store(r.b.now())
 	return r.state.CompareAndSwap(running, abandoned)
 }
@@ -83,10 +112,14 @@ func (r *run) timeOut(resident *slot) {
 	if !r.abandon() {
 		return
 	}
+	r.interrupt(expired)
 	b.counts.timedOut.Add(1)
-	b.judge(b.base, r.pass, b.timedOut)
+	b.learn(r.parent, r.pass, b.timedOut, int64(b.cfg.Timeout))
 	if h := b.cfg.Hooks.TimedOut; h != nil {
 		h(b.cfg.Timeout)
+	}
+	if r.cooperative {
+		return // nobody to tell: its caller is busy with it
 	}
 	if r.reply != nil {
 		r.reply <- false
@@ -99,6 +132,10 @@ func (r *run) timeOut(resident *slot) {
 	}()
 	b.tellDone(resident, r.task, b.timedOut)
 }
+
+// outOfTime reports whether the function may have seen its deadline pass,
+// though the slot's own timer has not fired yet.
+func (r *run) outOfTime() bool { return r.why.Load() == expired }
 
 // work runs a task on its slot's own goroutine.
 func (r *run) work(s *slot) {
@@ -157,10 +194,9 @@ func (r *run) leave(s *slot) {
 func (r *run) settle(s, resident *slot, err error) {
 	b := r.b
 	if r.state.CompareAndSwap(running, settled) {
-		s.disarm()
-		r.over(b.ended)
+		r.over()
 		s.count(err)
-		b.judge(b.base, r.pass, err)
+		b.learn(b.base, r.pass, err, b.took(r.start))
 		b.tellDone(resident, r.task, err)
 		return
 	}
@@ -173,11 +209,10 @@ func (r *run) settle(s, resident *slot, err error) {
 
 // bury is the end of a ghost.
 func (r *run) bury(s *slot, err error) {
-	s.renew()
-	if r.parent.Err() != nil {
-		r.real() // it ended by its caller's context, not by its deadline
+	if r.reply != nil {
+		s.reply = make(chan bool, 1) // the old one may still be on its way to the caller
 	}
-	r.over(r.b.expired)
+	r.over()
 	r.b.counts.late.Add(1)
 	if h := r.b.cfg.Hooks.GhostEnded; h != nil {
 		age, _ := r.isGhost()

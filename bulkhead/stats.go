@@ -10,7 +10,8 @@ import (
 // At rest Admitted = Done + Failed + TimedOut + Abandoned, and TimedOut +
 // Abandoned = Late + Ghosts.
 type Stats struct {
-	Slots   int // Config.Slots
+	Slots   int // that there are
+	Target  int // that there are to be: fewer, while a Resize waits for some to come back
 	InUse   int // slots taken: running, ghosts, and unspent credits
 	Ghosts  int // of these, runs that outlived their timeout or their caller
 	Waiting int // callers and tasks in the queue
@@ -31,7 +32,7 @@ type Stats struct {
 	Misuse     uint64 // credits used more than once
 	Panics     uint64 // of Done and Late; those of functions are in Failed
 
-	Rejected [6]uint64 // refusals by Reason, the tasks handed back included
+	Rejected [7]uint64 // refusals by Reason, the tasks handed back included
 }
 
 // counters are those that no slot keeps.
@@ -44,9 +45,11 @@ type counters struct {
 // Stats looks at every slot, without stopping any; only the breaker, if there
 // is one, is locked for a moment. It may be called at any time, from hooks too.
 func (b *Bulkhead) Stats() Stats {
+	size := b.size()
 	s := Stats{
-		Slots:      b.cfg.Slots,
-		InUse:      b.inUse(),
+		Slots:      size,
+		Target:     int(b.target.Load()),
+		InUse:      max(0, size-len(b.free)),
 		Waiting:    len(b.room),
 		Queue:      b.cfg.Queue,
 		State:      Closed,
@@ -57,7 +60,8 @@ func (b *Bulkhead) Stats() Stats {
 		Misuse:     b.counts.misuse.Load(),
 		Panics:     b.counts.panics.Load(),
 	}
-	for _, sl := range b.slots {
+	for i := range b.slots {
+		sl := &b.slots[i]
 		s.Admitted += sl.begun.Load()
 		s.Done += sl.done.Load()
 		s.Failed += sl.failed.Load()
@@ -68,7 +72,7 @@ func (b *Bulkhead) Stats() Stats {
 			}
 		}
 	}
-	s.Flooded = s.Ghosts == s.Slots
+	s.Flooded = s.Ghosts >= s.Slots
 	if b.breaker != nil {
 		s.State = b.breaker.state()
 	}
@@ -76,9 +80,4 @@ func (b *Bulkhead) Stats() Stats {
 		s.Rejected[i] = b.counts.rejected[i].Load()
 	}
 	return s
-}
-
-// inUse is the number of slots that are neither free nor retired.
-func (b *Bulkhead) inUse() int {
-	return max(0, b.cfg.Slots-len(b.free)-int(b.retired.Load()))
 }

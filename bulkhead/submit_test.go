@@ -134,7 +134,7 @@ func TestStats_SeeEveryKind(t *testing.T) {
 		time.Sleep(time.Second)
 		got := b.Stats()
 		want := bulkhead.Stats{
-			Slots: 2, InUse: 2, Ghosts: 1, Waiting: 1, Queue: 2, OldestGhost: time.Second,
+			Slots: 2, Target: 2, InUse: 2, Ghosts: 1, Waiting: 1, Queue: 2, OldestGhost: time.Second,
 			State: bulkhead.Closed, Admitted: 1, TimedOut: 1,
 		}
 		if got != want {

@@ -82,20 +82,27 @@ func (b *Bulkhead) Submit(ctx context.Context, t Task) error {
 		return err
 	}
 	r := b.newRun(t)
+	r.by = b.deadline(ctx)
 	var w wait
 	defer w.stop()
 	s := b.trySlot()
 	if s == nil && b.cfg.Queue > 0 {
+		if b.hopeless(r.by) {
+			return b.reject(WouldBeLate)
+		}
 		if err := b.awaitRoom(ctx, &w); err != nil {
 			return err
 		}
-		r.since = w.since
+		r.start = w.since
 		b.enqueue(r)
 		return nil
 	}
 	if s == nil {
 		var err error
-		if s, err = b.receiveSlot(ctx, w.start(b)); err != nil {
+		if b.hopeless(r.by) {
+			return b.reject(WouldBeLate)
+		}
+		if s, err = b.receiveSlot(ctx, b.toCaller, w.start(b)); err != nil {
 			return err
 		}
 	}
@@ -132,9 +139,9 @@ func (b *Bulkhead) awaitRoom(ctx context.Context, w *wait) error {
 	}
 }
 
-// launch starts a task that has all it needs but the breaker's pass.
+// launch starts a task that has all it needs but the last checks.
 func (b *Bulkhead) launch(s *slot, r *run) error {
-	if err := b.passBreaker(s); err != nil {
+	if err := b.permit(s, r.by); err != nil {
 		return err
 	}
 	r.pass = s.pass
@@ -145,6 +152,7 @@ func (b *Bulkhead) launch(s *slot, r *run) error {
 // enqueue puts a task that has its place in the room into the queue.
 func (b *Bulkhead) enqueue(r *run) {
 	r.enqueued()
+	b.watch.Add(1)
 	b.tasks <- r // never blocks: there is a place for each in the room
 	// Publish, then look: release and Close do it the other way round.
 	if b.closed.Load() {
@@ -157,8 +165,8 @@ func (b *Bulkhead) enqueue(r *run) {
 // enqueued begins the task's wait, unless Submit's has begun it.
 func (r *run) enqueued() {
 	r.queued = true
-	if r.since == 0 {
-		r.since = r.b.now()
+	if r.start == 0 {
+		r.start = r.b.now()
 	}
 }
 
@@ -166,7 +174,7 @@ func (r *run) enqueued() {
 // The error is what Done is to be told.
 func (r *run) admit(s *slot) error {
 	b, ctx := r.b, context.Background()
-	w := wait{begun: true, since: r.since, limit: b.cfg.MaxWait}
+	w := wait{begun: true, since: r.start, limit: b.cfg.MaxWait}
 	defer w.stop()
 	if left, limited := w.left(b); limited && left < 0 {
 		return b.reject(WaitedTooLong)
@@ -179,14 +187,12 @@ func (r *run) admit(s *slot) error {
 			return r.handed(err)
 		}
 	}
-	if b.breaker != nil {
-		p, ok := b.breaker.begin(true)
-		if !ok {
-			b.returnToken()
-			return b.reject(BreakerOpen)
-		}
-		r.pass = p
+	p, err := b.passes(r.by)
+	if err != nil {
+		b.returnToken()
+		return err
 	}
+	r.pass = p
 	s.waited = w.soFar(b)
 	return nil
 }

@@ -183,6 +183,30 @@ func TestTimeout_OfAnEarlierRunDoesNotReachTheNext(t *testing.T) {
 	})
 }
 
+// A timer that rings while it is being set must not be taken for one that will.
+func TestTimeout_ComesHoweverShort(t *testing.T) {
+	for range 2000 {
+		b := open(t, bulkhead.Config{Slots: 1, Timeout: time.Nanosecond})
+		for range 3 {
+			told := make(chan error, 1)
+			acquire(t, b).Run(&doneOnly{
+				run:  func(context.Context) error { <-told; return nil },
+				done: func(err error) { told <- err },
+			})
+		}
+		b.Close()
+	}
+}
+
+// doneOnly is a task of two functions.
+type doneOnly struct {
+	run  func(context.Context) error
+	done func(error)
+}
+
+func (d *doneOnly) Run(ctx context.Context) error { return d.run(ctx) }
+func (d *doneOnly) Done(err error)                { d.done(err) }
+
 func TestTimeout_ToldLateDoesNotReachTheSlotsNextCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, bulkhead.Config{Slots: 1, Queue: 1, Timeout: time.Second, Hooks: bulkhead.Hooks{

@@ -7,20 +7,28 @@ import (
 
 // enter waits for all that a call needs to run and returns its slot, ready.
 func (b *Bulkhead) enter(ctx context.Context) (*slot, error) {
-	if err := b.greet(ctx); err != nil {
-		return nil, err
+	if b.closed.Load() || b.breaker != nil || ctx.Err() != nil {
+		if err := b.greet(ctx); err != nil {
+			return nil, err
+		}
 	}
 	s := b.trySlot()
 	if s == nil || b.meter != nil && !b.meter.take() {
 		return b.enterLater(ctx, s)
 	}
 	s.waited = 0
-	return s, b.passBreaker(s)
+	if !b.learns {
+		return s, nil
+	}
+	return s, b.permit(s, b.deadline(ctx))
 }
 
 // enterLater is enter for who must wait: for a slot, if s is nil, and for the
 // rate.
 func (b *Bulkhead) enterLater(ctx context.Context, s *slot) (_ *slot, err error) {
+	if s == nil && b.cfg.Queue == 0 {
+		return nil, b.reject(Full)
+	}
 	var w wait
 	defer w.stop()
 	if s == nil {
@@ -29,7 +37,7 @@ func (b *Bulkhead) enterLater(ctx context.Context, s *slot) (_ *slot, err error)
 		}
 		if b.meter == nil || b.meter.take() {
 			s.waited = w.soFar(b)
-			return s, b.passBreaker(s)
+			return s, b.permit(s, b.deadline(ctx))
 		}
 	}
 	if b.cfg.Queue == 0 {
@@ -42,7 +50,7 @@ func (b *Bulkhead) enterLater(ctx context.Context, s *slot) (_ *slot, err error)
 		return nil, err
 	}
 	s.waited = w.soFar(b)
-	return s, b.passBreaker(s)
+	return s, b.permit(s, b.deadline(ctx))
 }
 
 // greet makes the checks that need no slot.
@@ -59,20 +67,29 @@ func (b *Bulkhead) greet(ctx context.Context) error {
 	return nil
 }
 
-// passBreaker asks the breaker once more, now that the run could start, and
-// gives back what was taken if it says no.
-func (b *Bulkhead) passBreaker(s *slot) error {
-	if b.breaker == nil {
-		return nil
-	}
-	p, ok := b.breaker.begin(true)
-	if !ok {
+// permit makes the last checks, now that the run could start, and gives back
+// what was taken if they fail.
+func (b *Bulkhead) permit(s *slot, by int64) (err error) {
+	if s.pass, err = b.passes(by); err != nil {
 		b.returnToken()
 		b.release(s)
-		return b.reject(BreakerOpen)
 	}
-	s.pass = p
-	return nil
+	return err
+}
+
+// passes asks the admission and the breaker about a run that is to be over by
+// a time; 0: whenever.
+func (b *Bulkhead) passes(by int64) (p pass, err error) {
+	if by != 0 && !b.forecast.fits(b.now(), by) {
+		return p, b.reject(WouldBeLate)
+	}
+	if b.breaker != nil {
+		var ok bool
+		if p, ok = b.breaker.begin(true); !ok {
+			return p, b.reject(BreakerOpen)
+		}
+	}
+	return p, nil
 }
 
 // stop is why somebody who has waited must not go on: ctx's cause or closing.
@@ -88,25 +105,25 @@ func (b *Bulkhead) stop(ctx context.Context) error {
 
 // awaitSlot waits in the waiting room.
 func (b *Bulkhead) awaitSlot(ctx context.Context, w *wait) (*slot, error) {
+	if b.hopeless(b.deadline(ctx)) {
+		return nil, b.reject(WouldBeLate)
+	}
 	select {
 	case b.room <- struct{}{}:
 	default:
 		return nil, b.reject(Full)
 	}
 	defer func() { <-b.room }()
-	return b.receiveSlot(ctx, w.start(b))
+	return b.receiveSlot(ctx, b.toCaller, w.start(b))
 }
 
-// receiveSlot waits for a slot to come free. A select picks at random from
-// what is ready: what should have won is looked at again.
-func (b *Bulkhead) receiveSlot(ctx context.Context, expired <-chan time.Time) (*slot, error) {
+// receiveSlot waits for a slot to come free, or to be handed on to this way
+// in. A select picks at random from what is ready: what should have won is
+// looked at again.
+func (b *Bulkhead) receiveSlot(ctx context.Context, handed <-chan *slot, expired <-chan time.Time) (s *slot, err error) {
 	select {
-	case s := <-b.free:
-		if err := b.stop(ctx); err != nil {
-			b.release(s)
-			return nil, err
-		}
-		return s, nil
+	case s = <-b.free:
+	case s = <-handed:
 	case <-expired:
 		return nil, b.reject(WaitedTooLong)
 	case <-ctx.Done():
@@ -114,6 +131,11 @@ func (b *Bulkhead) receiveSlot(ctx context.Context, expired <-chan time.Time) (*
 	case <-b.closing:
 		return nil, b.reject(ShutDown)
 	}
+	if err := b.stop(ctx); err != nil {
+		b.release(s)
+		return nil, err
+	}
+	return s, nil
 }
 
 // awaitToken waits for a token, and refuses at once when it would come after

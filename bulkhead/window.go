@@ -8,20 +8,28 @@ type window struct {
 	total   tally
 }
 
-type tally struct{ calls, failures int }
+type tally struct{ calls, failures, slow int }
 
 func newWindow(width int64) window { return window{width: max(1, width/10)} }
 
 // add counts an outcome at a time not before that of the last call.
-func (w *window) add(now int64, failed bool) {
+func (w *window) add(now int64, failed, slow bool) {
 	w.forget(now)
-	t := &w.buckets[w.last%int64(len(w.buckets))]
-	t.calls++
-	w.total.calls++
+	one := tally{calls: 1}
 	if failed {
-		t.failures++
-		w.total.failures++
+		one.failures = 1
 	}
+	if slow {
+		one.slow = 1
+	}
+	w.buckets[w.last%int64(len(w.buckets))].add(one, 1)
+	w.total.add(one, 1)
+}
+
+func (t *tally) add(u tally, times int) {
+	t.calls += times * u.calls
+	t.failures += times * u.failures
+	t.slow += times * u.slow
 }
 
 // forget empties the buckets that have become too old.
@@ -34,13 +42,10 @@ func (w *window) forget(now int64) {
 	for w.last < newest {
 		w.last++
 		t := &w.buckets[w.last%int64(len(w.buckets))]
-		w.total.calls -= t.calls
-		w.total.failures -= t.failures
+		w.total.add(*t, -1)
 		*t = tally{}
 	}
 }
 
-// share is the share of failures in what is counted.
-func (w *window) share() float64 {
-	return float64(w.total.failures) / float64(w.total.calls)
-}
+// share is n's part of what is counted.
+func (w *window) share(n int) float64 { return float64(n) / float64(w.total.calls) }
