@@ -26,12 +26,10 @@ func ack(nc *nats.Conn, m *nats.Msg) error {
 }
 
 // nak hands a message back, to be delivered again after the delay; zero means at
-// once.
+// once, which is said as a moment: a broker keeps a delay over its restart, and
+// forgets there that a message was handed back without one.
 func nak(nc *nats.Conn, m *nats.Msg, delay time.Duration) error {
-	if delay <= 0 {
-		return nc.Publish(m.Reply, []byte("-NAK"))
-	}
-	return nc.Publish(m.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, delay))
+	return nc.Publish(m.Reply, fmt.Appendf(nil, `-NAK {"delay":%d}`, max(delay, time.Millisecond)))
 }
 
 func unsettledDelay() time.Duration {
