@@ -6,6 +6,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,8 @@ func DefaultStore() (string, error) {
 }
 
 // Start returns a server that is ready. It returns ErrLocked when another
-// process holds the store.
+// process holds the store, and an error when there are messages on the disk that
+// the server can't read: it would go on without them.
 func Start(cfg Config) (*Server, error) {
 	if cfg.Store == "" {
 		return nil, errors.New("start embedded NATS: no store folder given")
@@ -117,7 +119,38 @@ func start(cfg Config) (*server.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start embedded NATS on %s: %w", cfg.Store, err)
 	}
+	if err := unread(cfg.Store, ns); err != nil {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+		return nil, fmt.Errorf("start embedded NATS on %s: %w", cfg.Store, err)
+	}
 	return ns, nil
+}
+
+// unread returns an error when a stream has messages on the disk and isn't there.
+func unread(store string, ns *server.Server) error {
+	info, err := ns.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	served := make(map[string]bool)
+	for _, account := range info.AccountDetails {
+		for _, s := range account.Streams {
+			served[account.Name+"/"+s.Name] = true
+		}
+	}
+	blocks, err := fs.Glob(os.DirFS(store), "jetstream/*/streams/*/msgs/*.blk")
+	if err != nil {
+		return fmt.Errorf("list streams on the disk: %w", err)
+	}
+	for _, block := range blocks {
+		part := strings.Split(block, "/") // jetstream, account, streams, stream, msgs, block
+		if name := part[1] + "/" + part[3]; !served[name] {
+			return fmt.Errorf("stream %s is on the disk and can't be read: restore it, or move %s away to begin without it",
+				name, filepath.Join(store, filepath.Join(part[:4]...)))
+		}
+	}
+	return nil
 }
 
 // errListen: the port is taken.
