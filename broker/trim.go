@@ -93,7 +93,7 @@ func (c *Conn) KeepTrimmed(ctx context.Context, every time.Duration, cfg TrimCon
 	for {
 		t, err := c.Trim(ctx, cfg)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // stopping: what was not taken now goes next time
+			return nil // stopping: what was not taken now goes next time
 		}
 		if report != nil && (err != nil || t != Trimmed{}) {
 			report(t, err)

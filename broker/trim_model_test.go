@@ -140,7 +140,7 @@ func playTrim(t *testing.T, acts []trimAct) (wrong []string) {
 		if _, err := b.Trim(ctx, broker.TrimConfig{Keep: keep}); err != nil {
 			fail("Trim: %v", err)
 		}
-		first := state(t, b, broker.StreamOrders).FirstSeq
+		first := state(t, b, broker.StreamOrders).FirstSeq //nolint:contextcheck // it is the test's own
 		for name, r := range readers {
 			for seq := range r.owed {
 				if seq < first {
@@ -277,7 +277,7 @@ func keys[V any](m map[uint64]V) []uint64 {
 // state is what the broker says of a stream.
 func state(t *testing.T, b *broker.Conn, stream string) jetstream.StreamState {
 	t.Helper()
-	s, err := b.JetStream().Stream(context.Background(), stream)
+	s, err := b.JetStream().Stream(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -356,23 +355,14 @@ func TestTrim_FullOutcomesTakeTheirOrdersWithThem(t *testing.T) {
 // A durable whose leader doesn't answer may be owed anything.
 func TestTrim_TakesNothingWhenADurableDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := brokertest.StartWith(t, func(o *server.Options) {
-			all := &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}}}
-			deaf := &server.Permissions{Publish: &server.SubjectPermission{
-				Allow: []string{">"}, Deny: []string{"$JS.API.CONSUMER.INFO.ORDERS.payment"},
-			}}
-			o.Users = []*server.User{
-				{Username: "all", Password: "x", Permissions: all},
-				{Username: "deaf", Password: "x", Permissions: deaf},
-			}
-		})
-		s := shopOn(t, srv.Connect(nats.UserInfo("all", "x")))
+		srv := brokertest.StartUsers(t, map[string][]string{"all": nil, "deaf": {"$JS.API.CONSUMER.INFO.ORDERS.payment"}})
+		s := shopOn(t, srv.Connect(nats.UserInfo("all", "all")))
 		s.durable(broker.StreamOrders, jetstream.ConsumerConfig{Durable: "accounting", AckPolicy: jetstream.AckExplicitPolicy})
 		s.publish(broker.SubjectCreated, 4)
 		s.settle(broker.StreamOrders, "accounting", 4)
 		time.Sleep(2 * time.Minute)
 
-		got, err := srv.Connect(nats.UserInfo("deaf", "x")).Trim(t.Context(), broker.TrimConfig{Keep: time.Minute})
+		got, err := srv.Connect(nats.UserInfo("deaf", "deaf")).Trim(t.Context(), broker.TrimConfig{Keep: time.Minute})
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(fmt.Sprint(err), "ORDERS/payment") {
 			t.Errorf("Trim = %v, want %v that names ORDERS/payment", err, context.DeadlineExceeded)
 		}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -279,7 +278,10 @@ func TestDesk_AllByFilter(t *testing.T) {
 		if _, err := d.Get(t.Context(), 5); !errors.Is(err, deadletter.ErrNotFound) {
 			t.Errorf("Get of a record = %v, want %v", err, deadletter.ErrNotFound)
 		}
-		for range d.All(t.Context(), deadletter.Filter{}) {
+		for _, err := range d.All(t.Context(), deadletter.Filter{}) {
+			if err != nil {
+				t.Error(err)
+			}
 			break // stopping early is fine
 		}
 	})
@@ -430,17 +432,10 @@ func TestDesk_ReplayGoesToTheServiceThatFailedAndOnlyThere(t *testing.T) {
 // cutDesk is a desk whose removals don't reach the broker.
 func cutDesk(t *testing.T) (cut, d *deadletter.Desk, b *broker.Conn) {
 	t.Helper()
-	srv := brokertest.StartWith(t, func(o *server.Options) {
-		o.Users = []*server.User{
-			{Username: "all", Password: "x"},
-			{Username: "cut", Password: "x", Permissions: &server.Permissions{
-				Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{"$JS.API.STREAM.MSG.DELETE.>"}},
-			}},
-		}
-	})
-	b = srv.Connect(nats.UserInfo("all", "x"))
+	srv := brokertest.StartUsers(t, map[string][]string{"all": nil, "cut": {"$JS.API.STREAM.MSG.DELETE.>"}})
+	b = srv.Connect(nats.UserInfo("all", "all"))
 	brokertest.Provision(t, b, brokertest.Plan())
-	return deadletter.New(srv.Connect(nats.UserInfo("cut", "x")), "cut"), deadletter.New(b, "anna"), b
+	return deadletter.New(srv.Connect(nats.UserInfo("cut", "cut")), "cut"), deadletter.New(b, "anna"), b
 }
 
 func TestDesk_AReplayCutBeforeTheRemovalCanBeRepeated(t *testing.T) {

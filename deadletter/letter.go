@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -101,7 +102,7 @@ const (
 
 // Note returns the timeline with one more attempt, at most the last 20.
 func Note(timeline []Attempt, a Attempt) []Attempt {
-	timeline = append(timeline[:len(timeline):len(timeline)], a.tidy())
+	timeline = append(slices.Clip(timeline), a.tidy())
 	if extra := len(timeline) - maxTimeline; extra > 0 {
 		timeline = timeline[extra:]
 	}

@@ -84,7 +84,7 @@ func (d *Desk) last(ctx context.Context) (uint64, error) {
 // one: others may have taken away what it waits for.
 const patience = time.Second
 
-// read gives the letters of sequences from to to, until yield returns false. It
+// read gives the letters of a range of sequences, until yield returns false. It
 // begins at a sequence and not with "new": the library makes its consumer anew
 // when the broker was away, and would begin with what is new then.
 func (d *Desk) read(ctx context.Context, f Filter, from, to uint64, yield func(Letter) bool) error {
@@ -152,7 +152,7 @@ func (d *Desk) next(ctx context.Context, messages jetstream.MessagesContext, to 
 	return m, err
 }
 
-// isThere reports whether a letter has a sequence from from to to.
+// isThere reports whether a letter has a sequence of the range.
 func (d *Desk) isThere(ctx context.Context, f Filter, from, to uint64) (bool, error) {
 	s, err := d.conn.JetStream().Stream(ctx, broker.StreamDeadLetters)
 	if err != nil {

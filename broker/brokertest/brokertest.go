@@ -62,6 +62,20 @@ func StartWith(t testing.TB, change func(*server.Options)) *Server {
 	return start(t, t.TempDir(), change)
 }
 
+// StartUsers is Start with users, who may do anything but publish to the subjects
+// that are denied to them. A user's password is the name:
+// nats.UserInfo("viewer", "viewer").
+func StartUsers(t testing.TB, denied map[string][]string) *Server {
+	t.Helper()
+	return StartWith(t, func(o *server.Options) {
+		for name, subjects := range denied {
+			o.Users = append(o.Users, &server.User{Username: name, Password: name, Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: subjects},
+			}})
+		}
+	})
+}
+
 // StartOn is Start on an existing store, such as a copy of another server's.
 func StartOn(t testing.TB, store string) *Server {
 	t.Helper()
@@ -73,13 +87,17 @@ func start(t testing.TB, store string, change func(*server.Options)) *Server {
 	forgetTimers()
 	s := &Server{t: t, store: store, change: change}
 	s.Restart()
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() {
+		s.Stop()
+		forgetTimers()
+	})
 	return s
 }
 
 // forgetTimers empties the process-wide pool in which nats.go keeps timers: one
-// that an earlier synctest bubble left there would be fatal in the next. Two
-// collections drop what a sync.Pool holds.
+// that a synctest bubble left there would be fatal outside, and the reverse. It
+// is called before and after, since not all that runs beside a bubble begins
+// here: an example doesn't. Two collections drop what a sync.Pool holds.
 func forgetTimers() {
 	runtime.GC()
 	runtime.GC()

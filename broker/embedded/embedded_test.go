@@ -37,19 +37,19 @@ const stored = 50
 func hold(store string) {
 	s, err := embedded.Start(embedded.Config{Store: store, Port: -1})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
 	b, err := broker.Connect(context.Background(), broker.Config{Options: []nats.Option{s.InProcess()}})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
 	if err := fill(b, "child"); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
-	fmt.Println("stored")
+	fmt.Fprintln(os.Stdout, "stored")
 	time.Sleep(time.Minute) // killed long before
 }
 
