@@ -116,7 +116,8 @@ type phaseView struct {
 	From        time.Time   `json:"from"`
 	Seconds     float64     `json:"seconds"`
 	Orders      int         `json:"orders,omitempty"`
-	LatenessP99 float64     `json:"generator_lateness_p99_ms,omitempty"`
+	LatenessW99 float64     `json:"generator_lateness_w99_ms"`
+	LatenessP99 float64     `json:"generator_lateness_p99_ms"`
 	Services    []statsView `json:"services,omitempty"`
 }
 
@@ -177,7 +178,7 @@ func (r Result) Document() Document {
 	for _, ph := range r.Phases {
 		v := phaseView{
 			Name: ph.Name, From: ph.Window.From.UTC(), Seconds: ph.Window.To.Sub(ph.Window.From).Seconds(),
-			Orders: ph.Lateness.Orders, LatenessP99: ms(ph.Lateness.P99),
+			Orders: ph.Lateness.Orders, LatenessW99: ms(ph.Lateness.W99), LatenessP99: ms(ph.Lateness.P99),
 		}
 		for _, s := range ph.Stats {
 			v.Services = append(v.Services, statsView{

@@ -65,7 +65,7 @@ func (r Result) latency(w io.Writer) {
 		}
 	}
 	columns(w, rows...)
-	fmt.Fprintf(w, "  The generator was itself late by p99 %s at most.\n", millis(r.Measured.Lateness))
+	fmt.Fprintf(w, "  The generator itself was late by %s: the median over windows of 1 s of their p99, in the worst phase.\n", millis(r.Measured.Lateness))
 }
 
 func (r Result) accounting(w io.Writer) {

@@ -18,7 +18,7 @@ type Isolation struct {
 // Measured is all that the verdict hangs on.
 type Measured struct {
 	Isolation []Isolation   // in the order of Plan.Services
-	Lateness  time.Duration // the generator's own p99, the worst of the judged phases
+	Lateness  time.Duration // the generator's own, as load.Lateness.W99, the worst of the judged phases
 	Lost      int           // orders that are nowhere, all services together
 }
 
@@ -61,7 +61,8 @@ const (
 	provenP50Times = 10
 
 	quietFinished = 0.99
-	quietSpread   = 5 // p99 over p50
+	quietTimes    = 5 // p99 over p50, or
+	quietMore     = 10 * time.Millisecond
 	quietLateness = 5 * time.Millisecond
 )
 
@@ -112,8 +113,8 @@ func restless(i Isolation) (causes []string) {
 	if b.Finished < quietFinished {
 		causes = append(causes, fmt.Sprintf("%s finished only %s of the baseline", i.Service, percent(b.Finished)))
 	}
-	if b.W99 > quietSpread*b.W50 {
-		causes = append(causes, fmt.Sprintf("%s had a baseline p99 of %s, more than %d × its p50 of %s", i.Service, millis(b.W99), quietSpread, millis(b.W50)))
+	if most := max(quietTimes*b.W50, b.W50+quietMore); b.W99 > most {
+		causes = append(causes, fmt.Sprintf("%s had a baseline p99 of %s, with a p50 of %s at most %s", i.Service, millis(b.W99), millis(b.W50), millis(most)))
 	}
 	for _, phase := range []struct {
 		name  string

@@ -120,7 +120,21 @@ func TestJudge(t *testing.T) {
 		},
 		"a restless baseline tells nothing": {
 			change: func(m *demo.Measured) { m.Isolation[inventory].Baseline.W99 = 31 * ms },
-			want:   demo.Inconclusive, cause: "inventory had a baseline p99 of 31.0 ms, more than 5 × its p50 of 6.0 ms",
+			want:   demo.Inconclusive, cause: "inventory had a baseline p99 of 31.0 ms, with a p50 of 6.0 ms at most 30.0 ms",
+		},
+		"a fast service may have a p99 within 10 ms": {
+			change: func(m *demo.Measured) {
+				m.Isolation[inventory].Baseline.W50, m.Isolation[inventory].Baseline.W99, m.Isolation[inventory].Baseline.P50 = ms, 11*ms, ms
+				m.Isolation[inventory].Struck.W50 = ms
+			},
+			want: demo.Proven,
+		},
+		"and no more than that": {
+			change: func(m *demo.Measured) {
+				m.Isolation[inventory].Baseline.W50, m.Isolation[inventory].Baseline.W99, m.Isolation[inventory].Baseline.P50 = ms, 12*ms, ms
+				m.Isolation[inventory].Struck.W50 = ms
+			},
+			want: demo.Inconclusive, cause: "inventory had a baseline p99 of 12.0 ms, with a p50 of 1.0 ms at most 11.0 ms",
 		},
 		"a late generator tells nothing": {
 			change: func(m *demo.Measured) { m.Lateness = 5*ms + 1 },

@@ -117,9 +117,22 @@ func TestRun_IsLateAndRecordsItButNeverSkips(t *testing.T) {
 		equal(t, "lateness", late, []time.Duration{0, 0, 0, 25 * ms, 15 * ms, 5 * ms, 0, 0, 0, 0})
 		start := all[0].Intended
 		equal(t, "summary", j.Lateness(load.Phase{From: start, To: start.Add(time.Second)}),
-			load.Lateness{Orders: 10, P50: 0, P99: 25 * ms, Max: 25 * ms})
+			load.Lateness{Orders: 10, W99: 25 * ms, P50: 0, P99: 25 * ms, Max: 25 * ms})
 		equal(t, "summary of the end", j.Lateness(load.Phase{From: start.Add(40 * ms), To: start.Add(60 * ms)}),
 			load.Lateness{Orders: 2, P50: 5 * ms, P99: 15 * ms, Max: 15 * ms})
+	})
+}
+
+// One stall is one window: the pooled p99 is the stall's, the median of windows isn't.
+func TestJournal_OneStallDoesNotMakeTheGeneratorLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &pretended{stall: map[int]time.Duration{250: 200 * time.Millisecond}}
+		j, all := run(t, b, load.Config{Rate: 100}, 4995*time.Millisecond)
+		start := all[0].Intended
+		got := j.Lateness(load.Phase{From: start, To: start.Add(5 * time.Second)})
+		if got.W99 != 0 || got.P99 < 100*time.Millisecond || got.Max != 190*time.Millisecond {
+			t.Errorf("got %+v, want no W99, a P99 of more than 100ms and a Max of 190ms", got)
+		}
 	})
 }
 

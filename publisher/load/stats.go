@@ -63,9 +63,9 @@ type Sample struct {
 // Measure computes the stats of a phase from samples in any order. Samples
 // that don't belong to the phase are left out.
 func Measure(service order.Service, p Phase, samples []Sample) Stats {
-	s := Stats{Service: service, Windows: max(0, int(p.To.Sub(p.From)/time.Second))}
+	s := Stats{Service: service}
 	cut := p.To.Add(Grace)
-	windows := make([][]time.Duration, s.Windows)
+	w := newWindows(p, len(samples))
 	all, uncorrected := make([]time.Duration, 0, len(samples)), make([]time.Duration, 0, len(samples))
 	finished := 0
 	for _, o := range samples {
@@ -80,12 +80,7 @@ func Measure(service order.Service, p Phase, samples []Sample) Stats {
 		}
 		took := max(0, end.Sub(o.Intended))
 		all = append(all, took)
-		if w := int(o.Intended.Sub(p.From) / time.Second); w < s.Windows {
-			if windows[w] == nil {
-				windows[w] = make([]time.Duration, 0, 2+len(samples)/s.Windows)
-			}
-			windows[w] = append(windows[w], took)
-		}
+		w.add(o.Intended, took)
 		if !o.Sent.IsZero() && o.Sent.Before(cut) {
 			uncorrected = append(uncorrected, max(0, end.Sub(o.Sent)))
 		}
@@ -99,20 +94,57 @@ func Measure(service order.Service, p Phase, samples []Sample) Stats {
 	slices.Sort(uncorrected)
 	s.P50, s.P99, s.Max = quantile(all, 0.50), quantile(all, 0.99), quantile(all, 1)
 	s.Uncorrected50, s.Uncorrected99 = quantile(uncorrected, 0.50), quantile(uncorrected, 0.99)
-
-	var w50, w99 []time.Duration
-	for i, w := range windows {
-		if i == 0 || len(w) < s.MinWindow {
-			s.MinWindow = len(w)
-		}
-		if len(w) == 0 {
-			continue
-		}
-		slices.Sort(w)
-		w50, w99 = append(w50, quantile(w, 0.50)), append(w99, quantile(w, 0.99))
-	}
-	s.W50, s.W99 = median(w50), median(w99)
+	s.Windows, s.MinWindow = len(w.of), w.least()
+	s.W50, s.W99 = w.median(0.50), w.median(0.99)
 	return s
+}
+
+// windows are the whole 1-s windows of a phase. What is after the last doesn't
+// count.
+type windows struct {
+	from time.Time
+	of   [][]time.Duration
+	size int // about how many values one will have
+}
+
+func newWindows(p Phase, values int) *windows {
+	n := max(0, int(p.To.Sub(p.From)/time.Second))
+	return &windows{from: p.From, of: make([][]time.Duration, n), size: 2 + values/max(n, 1)}
+}
+
+func (w *windows) add(at time.Time, d time.Duration) {
+	i := int(at.Sub(w.from) / time.Second)
+	if i >= len(w.of) {
+		return
+	}
+	if w.of[i] == nil {
+		w.of[i] = make([]time.Duration, 0, w.size)
+	}
+	w.of[i] = append(w.of[i], d)
+}
+
+// least is the fewest values that a window has.
+func (w *windows) least() int {
+	least := 0
+	for i, values := range w.of {
+		if i == 0 || len(values) < least {
+			least = len(values)
+		}
+	}
+	return least
+}
+
+// median returns the median over the windows of their quantile; windows without
+// values have none.
+func (w *windows) median(q float64) time.Duration {
+	var of []time.Duration
+	for _, values := range w.of {
+		if len(values) > 0 {
+			slices.Sort(values)
+			of = append(of, quantile(values, q))
+		}
+	}
+	return median(of)
 }
 
 // Stats returns what each service did with the orders of a phase, in the order of
@@ -143,21 +175,25 @@ func (j *Journal) Stats(p Phase) []Stats {
 // that isn't sent at the cut counts with its age then.
 type Lateness struct {
 	Orders        int
-	P50, P99, Max time.Duration
+	W99           time.Duration // the median over whole 1-s windows of the window's p99
+	P50, P99, Max time.Duration // of all orders
 }
 
 // Lateness returns the generator's lateness in a phase.
 func (j *Journal) Lateness(p Phase) Lateness {
-	late := make([]time.Duration, 0, j.size(p))
+	size := j.size(p)
+	all, w := make([]time.Duration, 0, size), newWindows(p, size)
 	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
 		sent := r.Sent
 		if sent.IsZero() {
 			sent = p.To.Add(Grace)
 		}
-		late = append(late, max(0, sent.Sub(r.Intended)))
+		late := max(0, sent.Sub(r.Intended))
+		all = append(all, late)
+		w.add(r.Intended, late)
 	}
-	slices.Sort(late)
-	return Lateness{Orders: len(late), P50: quantile(late, 0.50), P99: quantile(late, 0.99), Max: quantile(late, 1)}
+	slices.Sort(all)
+	return Lateness{Orders: len(all), W99: w.median(0.99), P50: quantile(all, 0.50), P99: quantile(all, 0.99), Max: quantile(all, 1)}
 }
 
 // size is about how many orders a phase has.
