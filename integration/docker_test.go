@@ -348,7 +348,8 @@ func newVolume(t *testing.T, docker *testcontainers.DockerClient, options map[st
 // again keeps a port that was chosen, and gets another one that wasn't.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

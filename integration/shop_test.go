@@ -26,7 +26,7 @@ import (
 const (
 	slots   = 16
 	timeout = time.Second
-	settle  = 3 * time.Second // shorter than by default, so that trouble shows sooner
+	settle  = 2 * time.Second // shorter than by default, and than any election, so that trouble shows
 	from    = "shop@example.com"
 )
 
@@ -274,31 +274,6 @@ func (s *shop) notReadyFor(d time.Duration) {
 				s.t.Fatal("it says that it is ready and isn't")
 			}
 		}
-	}
-}
-
-// watch looks at the readiness from now on. The returned function ends that, and
-// reports whether the shop was ready all the time.
-func (s *shop) watch() (wasReady func() bool) {
-	ctx, cancel := context.WithCancel(s.t.Context())
-	all := make(chan bool, 1)
-	go func() {
-		look := time.NewTicker(20 * time.Millisecond)
-		defer look.Stop()
-		ready := true
-		for {
-			select {
-			case <-look.C:
-				ready = ready && s.ready() == nil
-			case <-ctx.Done():
-				all <- ready
-				return
-			}
-		}
-	}()
-	return func() bool {
-		cancel()
-		return <-all
 	}
 }
 
