@@ -22,6 +22,7 @@ import (
 //   - what runs, ghosts included, is never more than the slots, and what
 //     waits is never more than the queue;
 //   - nobody waits while a slot is free;
+//   - there are no more slots than there are to be, but for those in use;
 //   - every admitted function runs exactly once, every refused one never;
 //   - every accepted task's Done is called exactly once, and Late after a
 //     timeout, exactly once too;
@@ -39,6 +40,14 @@ func TestModel(t *testing.T) {
 		}
 		if rapid.Bool().Draw(rt, "breaker") {
 			cfg.Breaker = &bulkhead.BreakerConfig{MinCalls: 3, OpenFor: 20 * time.Millisecond, Lease: 15 * time.Millisecond, Probes: 1}
+			if rapid.Bool().Draw(rt, "slow") {
+				cfg.Breaker.SlowAfter = 8 * time.Millisecond
+			}
+		}
+		cfg.MaxSlots = cfg.Slots + rapid.IntRange(0, 2).Draw(rt, "spare")
+		cfg.Cooperative = cfg.Timeout > 0 && rapid.Bool().Draw(rt, "cooperative")
+		if rapid.Bool().Draw(rt, "admission") {
+			cfg.Admission = &bulkhead.AdmissionConfig{}
 		}
 		acts := rapid.SliceOfN(rapid.Custom(drawAct), 1, 40).Draw(rt, "acts")
 
@@ -66,11 +75,11 @@ func drawAct(rt *rapid.T) act {
 	return act{
 		What: rapid.SampledFrom([]string{
 			"Do", "Do", "Submit", "TrySubmit", "TrySubmit", "Acquire.Go", "Acquire.Run", "Acquire.Release",
-			"Take.Go", "twice", "Force", "Close",
+			"Take.Go", "twice", "Force", "Resize", "Resize", "Close",
 		}).Draw(rt, "what"),
 		Pause:  ms("pause", 8),
 		Lasts:  ms("lasts", 30),
-		Ends:   rapid.SampledFrom([]string{"well", "well", "with an error", "obeying", "in panic", "in Goexit"}).Draw(rt, "ends"),
+		Ends:   rapid.SampledFrom([]string{"well", "well", "with an error", "obeying", "polling", "in panic", "in Goexit"}).Draw(rt, "ends"),
 		Cancel: ms("cancel", 12),
 	}
 }
@@ -106,16 +115,22 @@ func (g *game) failf(format string, args ...any) {
 
 func (w *work) Run(ctx context.Context) error {
 	w.ran.Add(1)
-	if n := w.g.running.Add(1); int(n) > w.g.cfg.Slots {
-		w.g.failf("%d run at once in %d slots", n, w.g.cfg.Slots)
+	if n, slots := int(w.g.running.Add(1)), w.g.b.Stats().Slots; n > slots {
+		w.g.failf("%d run at once in %d slots", n, slots)
 	}
 	defer w.g.running.Add(-1)
-	if w.act.Ends == "obeying" {
+	switch w.act.Ends {
+	case "obeying":
 		select {
 		case <-ctx.Done():
 		case <-time.After(w.act.Lasts):
 		}
 		return context.Cause(ctx)
+	case "polling":
+		for end := time.Now().Add(w.act.Lasts); ctx.Err() == nil && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		return ctx.Err()
 	}
 	time.Sleep(w.act.Lasts)
 	switch w.act.Ends {
@@ -186,6 +201,11 @@ func (w *work) do() {
 		}
 	case "Force":
 		b.Force([]bulkhead.State{bulkhead.Auto, bulkhead.Closed, bulkhead.Open, bulkhead.HalfOpen}[w.act.Lasts/time.Millisecond%4])
+	case "Resize":
+		n := 1 + int(w.act.Lasts/time.Millisecond)%w.g.cfg.MaxSlots
+		if err := b.Resize(n); err != nil && !errors.Is(err, bulkhead.ErrClosed) {
+			w.g.failf("Resize(%d): %v", n, err)
+		}
 	case "Close":
 		if w.act.Lasts > 28*time.Millisecond {
 			b.Close()
@@ -217,14 +237,17 @@ func (w *work) do() {
 // check is called when nothing moves.
 func (g *game) check() {
 	s := g.b.Stats()
-	if s.InUse > g.cfg.Slots || s.Ghosts > s.InUse || int(g.running.Load()) > s.InUse {
-		g.failf("%d run, %d in use, %d ghosts of %d slots", g.running.Load(), s.InUse, s.Ghosts, g.cfg.Slots)
+	if s.InUse > s.Slots || s.Ghosts > s.InUse || int(g.running.Load()) > s.InUse {
+		g.failf("%d run, %d in use, %d ghosts of %d slots", g.running.Load(), s.InUse, s.Ghosts, s.Slots)
+	}
+	if s.Slots > max(s.Target, s.InUse) || s.Slots > g.cfg.MaxSlots {
+		g.failf("%d slots, %d in use; there are to be %d, and at most %d", s.Slots, s.InUse, s.Target, g.cfg.MaxSlots)
 	}
 	if s.Waiting > g.cfg.Queue {
 		g.failf("%d wait in a queue of %d", s.Waiting, g.cfg.Queue)
 	}
-	if s.Waiting > 0 && s.InUse < g.cfg.Slots {
-		g.failf("%d wait while %d of %d slots are in use", s.Waiting, s.InUse, g.cfg.Slots)
+	if s.Waiting > 0 && s.InUse < s.Slots {
+		g.failf("%d wait while %d of %d slots are in use", s.Waiting, s.InUse, s.Slots)
 	}
 }
 

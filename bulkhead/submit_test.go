@@ -2,10 +2,13 @@ package bulkhead_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/watertight-go/watertight/bulkhead"
 )
@@ -98,30 +101,58 @@ func TestQueuedTask_IsNotRunWhenTheBreakerHasOpened(t *testing.T) {
 	})
 }
 
-func TestQueue_TasksAndCallersTakeTurns(t *testing.T) {
-	inBubble(t, bulkhead.Config{Slots: 1, Queue: 20}, func(t *testing.T, b *bulkhead.Bulkhead) {
-		c := acquire(t, b)
-		var order []string
-		var wg sync.WaitGroup
-		for range 5 {
-			wantErr(t, "TrySubmit", b.TrySubmit(newJob(func(context.Context) error { order = append(order, "task"); return nil })), nil)
-			wg.Go(func() {
-				_ = do(t.Context(), b, func(context.Context) error { order = append(order, "call"); return nil })
+func TestWaysIn_TakeTurns(t *testing.T) {
+	const each = 4
+	tests := map[string][]string{
+		"all three":         {"call", "task", "credit"},
+		"calls and tasks":   {"call", "task"},
+		"calls and credits": {"call", "credit"},
+		"tasks and credits": {"task", "credit"},
+	}
+	for name, ways := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, bulkhead.Config{Slots: 1, Queue: 2 * each}, func(t *testing.T, b *bulkhead.Bulkhead) {
+				c := acquire(t, b)
+				var served []string
+				var wg sync.WaitGroup
+				run := func(way string) func(context.Context) error {
+					return func(context.Context) error {
+						served = append(served, way)
+						time.Sleep(time.Millisecond) // whoever is next in his way in gets ready
+						return nil
+					}
+				}
+				// Not mixed: each way in has come as a crowd.
+				for _, way := range ways {
+					for range each {
+						switch way {
+						case "call":
+							wg.Go(func() { wantErr(t, "Do", do(t.Context(), b, run(way)), nil) })
+						case "task":
+							wantErr(t, "TrySubmit", b.TrySubmit(newJob(run(way))), nil)
+						case "credit":
+							wg.Go(func() { acquire(t, b).Run(newJob(run(way))) })
+						}
+						synctest.Wait()
+					}
+				}
+				c.Release()
+				wg.Wait()
+				time.Sleep(time.Second) // the last may be a task
+				synctest.Wait()
+
+				if len(served) != each*len(ways) {
+					t.Fatalf("%d were served, want %d", len(served), each*len(ways))
+				}
+				for round := range each {
+					got := slices.Sorted(slices.Values(served[round*len(ways) : (round+1)*len(ways)]))
+					if diff := cmp.Diff(slices.Sorted(slices.Values(ways)), got); diff != "" {
+						t.Fatalf("served in the order %q, want turns", served)
+					}
+				}
 			})
-		}
-		synctest.Wait()
-		c.Release()
-		wg.Wait()
-		synctest.Wait()
-		for i := 1; i < len(order); i++ {
-			if order[i] == order[i-1] {
-				t.Fatalf("served in the order %q, want turns", order)
-			}
-		}
-		if len(order) != 10 {
-			t.Errorf("%d were served, want 10", len(order))
-		}
-	})
+		})
+	}
 }
 
 func TestStats_SeeEveryKind(t *testing.T) {
