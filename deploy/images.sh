@@ -102,6 +102,10 @@ case ${1-} in
 	exit 2
 	;;
 esac
+docker version --format '{{.Server.Version}}' >"$scratch/docker" 2>&1 || {
+	say "Docker doesn't answer: $(tail -n 1 "$scratch/docker")"
+	exit 1
+}
 have "$nats" || nats_stand_in
 [[ ${1-} == nats ]] && exit
 have "$golang" || golang_stand_in

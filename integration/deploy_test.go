@@ -24,8 +24,9 @@ func TestDeploy_VersionsAgree(t *testing.T) {
 		if m == nil {
 			t.Fatalf("go.mod has no line like %s", tt.line)
 		}
-		if got, want := dockerfileImage(t, tt.stage), tt.image+string(m[1]); got != want {
-			t.Errorf("Dockerfile's stage %s: from %s, and go.mod says %s", tt.stage, got, want)
+		got, err := dockerfileImage(tt.stage)
+		if want := tt.image + string(m[1]); err != nil || got != want {
+			t.Errorf("Dockerfile's stage %s: from %q (%v), and go.mod says %s", tt.stage, got, err, want)
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 )
 
@@ -41,6 +42,7 @@ var daemon = sync.OnceValues(func() (*testcontainers.DockerClient, error) {
 			return nil, err
 		}
 	}
+	tclog.SetDefault(tclog.NewNoopLogger())                                  // its errors say it all
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the image may have to be made
 	defer cancel()
 	docker, err := testcontainers.NewDockerClientWithOpts(ctx)
@@ -62,8 +64,14 @@ var daemon = sync.OnceValues(func() (*testcontainers.DockerClient, error) {
 			return nil, err
 		}
 	}
-	if out, err := exec.CommandContext(ctx, "../deploy/images.sh", "nats").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("no image of NATS; run `make images`: %w\n%s", err, out)
+	image, err := dockerfileImage("broker")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := docker.ImageInspect(ctx, image); err != nil {
+		if out, err := exec.CommandContext(ctx, "../deploy/images.sh", "nats").CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("no image %s; run `make images`: %w\n%s", image, err, out)
+		}
 	}
 	return docker, sweep(ctx, docker)
 })
@@ -129,24 +137,27 @@ func sweep(ctx context.Context, docker *testcontainers.DockerClient) error {
 // labels says whose a thing is.
 func labels() map[string]string { return map[string]string{owner: strconv.Itoa(os.Getpid())} }
 
-// natsImage is the image that the Dockerfile names.
-func natsImage(t *testing.T) string {
-	t.Helper()
-	return dockerfileImage(t, "broker")
-}
-
 // dockerfileImage is what a stage of the Dockerfile is made from.
-func dockerfileImage(t *testing.T, stage string) string {
-	t.Helper()
+func dockerfileImage(stage string) (string, error) {
 	file, err := os.ReadFile("../Dockerfile")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	m := regexp.MustCompile(`(?m)^FROM (\S+) AS ` + stage + `$`).FindSubmatch(file)
 	if m == nil {
-		t.Fatalf("the Dockerfile has no stage %s", stage)
+		return "", fmt.Errorf("the Dockerfile has no stage %s", stage)
 	}
-	return string(m[1])
+	return string(m[1]), nil
+}
+
+// natsImage is the image of the official server.
+func natsImage(t *testing.T) string {
+	t.Helper()
+	image, err := dockerfileImage("broker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
 }
 
 // machine is a NATS server in a container. It keeps its address and its data
