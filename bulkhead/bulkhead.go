@@ -16,6 +16,9 @@
 //     advance, to callers who fetch their work from elsewhere and want to
 //     fetch no more than they can start.
 //
+// In each of them who came first is served first, and when several wait, each
+// way in is served at its turn.
+//
 // # Timeouts and ghosts
 //
 // [Config.Timeout] bounds one run, not the wait for a slot. At the timeout the
@@ -24,18 +27,35 @@
 // until it really returns, so that what the bulkhead says it bounds is
 // bounded. [Stats] counts ghosts; a bulkhead with nothing else is Flooded.
 //
+// There are three ways to run under a timeout:
+//
+//   - [Do], as it is: in the slot's own goroutine. It returns at the timeout,
+//     whatever the function does, and costs two switches of goroutines.
+//   - [Do], with [Config.Cooperative]: in the caller's goroutine. It returns
+//     when the function does, so the function must heed its context. It costs
+//     a third of context.WithTimeout.
+//   - a [Task] under a [Credit]: in the worker's goroutine. Done is called at
+//     the timeout, whatever Run does, and it costs no switch.
+//
+// The context of a run under a timeout is as good as one made by
+// context.WithTimeout, and costs next to nothing until somebody asks it for
+// Done.
+//
 // # Order of the checks
 //
-// Closed, context, breaker, slot, rate, breaker again, run. A context that is
-// already done is never admitted, and when a slot and a cancellation come
-// together, the cancellation wins. Nothing that was refused has run.
+// Closed, context, breaker, and if it must wait, its deadline; then a slot, the
+// rate, and now that it could start, deadline and breaker again. A context that
+// is already done is never admitted, and when a slot and a cancellation come
+// together, the cancellation wins. Nothing that was refused has run, and what
+// it had taken by then it has given back.
 //
 // # Errors
 //
 // A refusal is a [*Rejection], one of [ErrFull], [ErrWaited], [ErrOpen],
-// [ErrRate], [ErrClosed] to errors.Is. A timeout is a [*TimeoutError], a panic
-// or runtime.Goexit a [*PanicError]. A caller whose context ends gets the
-// context's cause. Everything else is what the function returned.
+// [ErrRate], [ErrLate], [ErrClosed] to errors.Is. A timeout is a
+// [*TimeoutError], a panic or runtime.Goexit a [*PanicError]. A caller whose
+// context ends gets the context's cause. Everything else is what the function
+// returned.
 //
 // # Stopping
 //
@@ -71,6 +91,7 @@ type Bulkhead struct {
 	breaker  *breaker      // nil: none
 	meter    *meter        // nil: no rate
 	forecast *forecast     // nil: no admission by deadlines
+	plain    bool          // a free slot is all that is needed
 	clocked  bool          // a run's start matters
 	curious  bool          // how long a run took matters
 	learns   bool          // there is a breaker or a forecast
@@ -136,6 +157,7 @@ func New(cfg Config) (*Bulkhead, error) {
 	}
 	b.learns = b.breaker != nil || b.forecast != nil
 	b.curious = b.forecast != nil || b.breaker != nil && cfg.Breaker.SlowAfter > 0
+	b.plain = !b.learns && b.meter == nil && cfg.Hooks.Admitted == nil
 	b.clocked = b.curious || cfg.Timeout > 0
 
 	b.alive.Store(int64(cfg.MaxSlots))

@@ -12,8 +12,8 @@ import (
 // The error is fn's own, or
 //
 //   - a [*Rejection] when fn was not run,
-//   - ctx's cause when ctx ended before fn was run, or with a Timeout, before
-//     it returned,
+//   - ctx's cause when ctx ended before fn was run, or in the slot's goroutine
+//     before it returned,
 //   - a [*TimeoutError] when fn didn't return within [Config.Timeout],
 //   - a [*PanicError] when fn panicked.
 //
@@ -24,12 +24,24 @@ import (
 // [*TimeoutError] as its cause at the timeout, with [ErrDrainTimeout] when
 // Drain gives up, and when fn has returned.
 //
-// Without a Timeout, fn runs in the caller's goroutine and gets ctx itself,
-// and Do returns when fn does. A runtime.Goexit of fn then ends the caller's
-// goroutine, as it does everywhere; with a Timeout it comes back as a
-// [*PanicError]. The slot comes back in both cases.
+// With [Config.Cooperative] fn gets the same context, but runs in the caller's
+// goroutine, and Do returns when fn does. A result that comes after the timeout
+// is returned all the same, and so is an error, but for the one that only says
+// so: [context.DeadlineExceeded] comes as the [*TimeoutError].
+//
+// Without a Timeout, fn runs in the caller's goroutine too, and gets ctx
+// itself. In the caller's goroutine a runtime.Goexit of fn ends that one, as it
+// does everywhere; in the slot's it comes back as a [*PanicError]. The slot
+// comes back in all cases.
 func Do[T any](ctx context.Context, b *Bulkhead, fn func(context.Context) (T, error)) (v T, err error) {
-	s, err := b.enter(ctx)
+	var s *slot
+	if b.plain && !b.closed.Load() && ctx.Err() == nil { // enter, in short
+		if s = b.trySlot(); s == nil {
+			s, err = b.enterLater(ctx, nil)
+		}
+	} else {
+		s, err = b.enter(ctx)
+	}
 	if err != nil {
 		return v, err
 	}

@@ -52,6 +52,19 @@ func ExampleDo_timeout() {
 	// ghosts: 1 flooded: true
 }
 
+// A function that heeds its context needs no goroutine of its own.
+func ExampleDo_cooperative() {
+	payments := mustNew(bulkhead.Config{Name: "payment", Slots: 1, Timeout: 20 * time.Millisecond, Cooperative: true})
+	defer payments.Close()
+
+	_, err := bulkhead.Do(context.Background(), payments, func(ctx context.Context) (string, error) {
+		<-ctx.Done() // as an HTTP client does
+		return "", ctx.Err()
+	})
+	fmt.Println(err, errors.Is(err, bulkhead.ErrTimeout))
+	// Output: bulkhead payment: timed out after 20ms true
+}
+
 func ExampleDoOr() {
 	prices := mustNew(bulkhead.Config{Name: "prices", Slots: 4, Breaker: &bulkhead.BreakerConfig{}})
 	defer prices.Close()
@@ -148,4 +161,45 @@ func ExampleBulkhead_Acquire() {
 	// sending to order 2
 	// sent to order 2 <nil>
 	// 0 in use
+}
+
+func ExampleBulkhead_Take() {
+	payments := mustNew(bulkhead.Config{Name: "payment", Slots: 8})
+	defer payments.Close()
+
+	credits := payments.Take(nil, 100) // what is free, up to a hundred
+	fmt.Println(len(credits), "taken,", len(payments.Take(nil, 1)), "left")
+	for _, c := range credits {
+		c.Release()
+		c.Release() // once too often: does nothing, and is counted
+	}
+	s := payments.Stats()
+	fmt.Println(s.InUse, "in use,", s.Misuse, "misused")
+	// Output:
+	// 8 taken, 0 left
+	// 0 in use, 8 misused
+}
+
+func ExampleBulkhead_Resize() {
+	payments := mustNew(bulkhead.Config{Name: "payment", Slots: 4, MaxSlots: 8})
+	defer payments.Close()
+	show := func() {
+		s := payments.Stats()
+		fmt.Printf("%d slots, %d to be, %d in use\n", s.Slots, s.Target, s.InUse)
+	}
+
+	credits := payments.Take(nil, 3)
+	fmt.Println(payments.Resize(2)) // doesn't wait for the third
+	show()
+	credits[0].Release()
+	show()
+	fmt.Println(payments.Resize(9))
+	for _, c := range credits[1:] {
+		c.Release()
+	}
+	// Output:
+	// <nil>
+	// 3 slots, 2 to be, 3 in use
+	// 2 slots, 2 to be, 2 in use
+	// resize bulkhead payment: 9 slots: want 1 to Config.MaxSlots, 8
 }

@@ -20,8 +20,8 @@ type Task interface {
 	//     Run is still running, or on Run's own if it returned on seeing its
 	//     deadline. The slot is not held for this Done if Run ends first;
 	//   - without Run, with a *Rejection: when the task can't be run any more
-	//     as its turn comes (ErrWaited, ErrOpen, ErrRate), or is handed back
-	//     by Close or Drain (ErrClosed).
+	//     as its turn comes (ErrWaited, ErrOpen, ErrRate, ErrLate), or is
+	//     handed back by Close or Drain (ErrClosed).
 	//
 	// A panic in Done is a bug in the caller's bookkeeping: see
 	// Hooks.Panicked.
@@ -76,7 +76,9 @@ func (b *Bulkhead) TrySubmit(t Task) error {
 // Submit is [Bulkhead.TrySubmit] that waits for room, for as long as ctx and
 // [Config.MaxWait] allow: for a place in the queue, or without a queue for a
 // slot and the rate. It returns ctx's cause when ctx ends first. What becomes
-// of ctx afterwards doesn't matter to t, which runs under the bulkhead's own.
+// of ctx afterwards doesn't matter to t, which runs under the bulkhead's own;
+// but with a [Config.Admission] ctx's deadline is t's, and a t that couldn't
+// meet it any more as its turn comes isn't run.
 func (b *Bulkhead) Submit(ctx context.Context, t Task) error {
 	if err := b.greet(ctx); err != nil {
 		return err

@@ -54,6 +54,7 @@ var bulkheadMutants = []mutant{
 		{"slot.go", "s.alarm = time.AfterFunc(time.Duration(after), s.ring)", "s.alarm = time.AfterFunc(time.Duration(after), s.ring)\n\t\ts.armed.Store(true)"},
 	}},
 	{"a done context is admitted", []edit{
+		{"do.go", "!b.closed.Load() && ctx.Err() == nil {", "!b.closed.Load() {"},
 		{"wait.go", "b.closed.Load() || b.breaker != nil || ctx.Err() != nil {", "b.closed.Load() || b.breaker != nil {"},
 	}},
 	{"one way in is served before the others", []edit{
