@@ -2,11 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/order"
@@ -43,32 +40,26 @@ func wantFound(t *testing.T, found map[string]string, check, want string) {
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	ns := lone(t, func(o *server.Options) {
-		o.Users = []*server.User{
-			{Username: "shop", Password: "x"},
-			{Username: "clerk", Password: "x", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"dlq.>"}}}},
-		}
-	})
+	server := startServer(t, serverConfig{denied: []string{"dlq.>"}})
 	as := func(user string) []string {
-		return []string{"-s", strings.Replace(ns.ClientURL(), "//", "//"+user+":x@", 1)}
+		return []string{"-s", strings.Replace(server.url, "//", "//"+user+":x@", 1)}
 	}
-	monitor := fmt.Sprintf("http://%s", ns.MonitorAddr())
 
 	found := checked(t, exitFailure, as("shop")...)
-	wantFound(t, found, "connection", "ok: lone, nats-server "+server.VERSION)
+	wantFound(t, found, "connection", "ok: lone, nats-server "+server.version)
 	wantFound(t, found, "topology", "fail: missing: stream ORDERS, stream OUTCOMES, stream DLQ and ")
 	wantFound(t, found, "sync_interval", "warn: not known")
 
 	provision := append([]string{"provision", "--replicas", "1"}, as("shop")...)
 	program(t, "", provision...).want(t, exitOK)
-	found = checked(t, exitOK, append(as("shop"), "--monitor", monitor)...)
+	found = checked(t, exitOK, append(as("shop"), "--monitor", server.monitor)...)
 	for check, f := range found {
 		if !strings.HasPrefix(f, "ok: ") {
 			t.Errorf("%s on a good server: got %q, want ok", check, f)
 		}
 	}
 	wantFound(t, found, broker.StreamOrders, "0 messages, 0 B of 1 GiB, 1 of 1 replicas")
-	wantFound(t, found, "sync_interval", "lone ("+server.VERSION+") writes through to the disk before it acknowledges")
+	wantFound(t, found, "sync_interval", "lone ("+server.version+") writes through to the disk before it acknowledges")
 
 	found = checked(t, exitFailure, as("clerk")...)
 	wantFound(t, found, "permissions", "fail: this user may not publish dlq.payment.exhausted, publish dlq.inventory.exhausted, publish dlq.notification.exhausted")
@@ -98,21 +89,21 @@ func TestCheck(t *testing.T) {
 func TestCheck_SaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	const nobody = "nats://127.0.0.1:1"
-	bare := lone(t, func(o *server.Options) { o.JetStream = false })
-	lax := lone(t, func(o *server.Options) { o.SyncAlways = false })
+	bare := startServer(t, serverConfig{bare: true})
+	lax := startServer(t, serverConfig{lax: true})
 	for name, tt := range map[string]struct {
 		args []string
 		code int
 		want string
 	}{
 		"no server":               {[]string{"-s", nobody}, exitNoNATS, "fail    connection"},
-		"no JetStream":            {[]string{"-s", bare.ClientURL()}, exitFailure, "JetStream doesn't answer"},
-		"no JetStream, monitored": {[]string{"-s", bare.ClientURL(), "--monitor", "http://" + bare.MonitorAddr().String()}, exitFailure, "lone has no JetStream → add a jetstream block"},
-		"a lax server":            {[]string{"-s", lax.ClientURL(), "--monitor", "http://" + lax.MonitorAddr().String()}, exitFailure, "syncs every 2m0s: a power cut loses what was acknowledged since → set sync_interval: always"},
-		"no monitoring there":     {[]string{"-s", lax.ClientURL(), "--monitor", "http://127.0.0.1:1"}, exitFailure, "connection refused"},
-		"a monitor that is none":  {[]string{"-s", lax.ClientURL(), "--monitor", "127.0.0.1:8222"}, exitUsage, `--monitor "127.0.0.1:8222": want a URL such as http://127.0.0.1:8222`},
-		"no timeout":              {[]string{"-s", lax.ClientURL(), "--timeout", "0s"}, exitUsage, "--timeout 0s: must be positive"},
-		"another form":            {[]string{"-s", lax.ClientURL(), "-o", "yaml"}, exitUsage, `unknown output "yaml": one of table, json`},
+		"no JetStream":            {[]string{"-s", bare.url}, exitFailure, "JetStream doesn't answer"},
+		"no JetStream, monitored": {[]string{"-s", bare.url, "--monitor", bare.monitor}, exitFailure, "lone has no JetStream → add a jetstream block"},
+		"a lax server":            {[]string{"-s", lax.url, "--monitor", lax.monitor}, exitFailure, "syncs every 2m0s: a power cut loses what was acknowledged since → set sync_interval: always"},
+		"no monitoring there":     {[]string{"-s", lax.url, "--monitor", "http://127.0.0.1:1"}, exitFailure, "connection refused"},
+		"a monitor that is none":  {[]string{"-s", lax.url, "--monitor", "127.0.0.1:8222"}, exitUsage, `--monitor "127.0.0.1:8222": want a URL such as http://127.0.0.1:8222`},
+		"no timeout":              {[]string{"-s", lax.url, "--timeout", "0s"}, exitUsage, "--timeout 0s: must be positive"},
+		"another form":            {[]string{"-s", lax.url, "-o", "yaml"}, exitUsage, `unknown output "yaml": one of table, json`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

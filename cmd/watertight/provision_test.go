@@ -3,38 +3,13 @@ package main
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/watertight-go/watertight/broker"
 )
-
-// lone runs a NATS server of a single machine, with what change makes of it.
-func lone(t *testing.T, change func(*server.Options)) *server.Server {
-	t.Helper()
-	opts := &server.Options{
-		ServerName: "lone", Host: "127.0.0.1", Port: server.RANDOM_PORT, HTTPHost: "127.0.0.1", HTTPPort: server.RANDOM_PORT,
-		JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, MaxPayload: 2 << 20, NoSigs: true, NoLog: true,
-	}
-	if change != nil {
-		change(opts)
-	}
-	ns, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(20 * time.Second) {
-		t.Fatal("server not ready within 20 s")
-	}
-	return ns
-}
 
 // changes parses the document of provision.
 func changes(t *testing.T, r ran) provisionView {
@@ -50,7 +25,7 @@ func changes(t *testing.T, r ran) provisionView {
 // What a dry run says is what is done, and a dry run does nothing.
 func TestProvision_DryRunDiffAndUpdate(t *testing.T) {
 	t.Parallel()
-	url := lone(t, nil).ClientURL()
+	url := startServer(t, serverConfig{}).url
 	provision := func(args ...string) ran {
 		t.Helper()
 		return program(t, "", append([]string{"provision", "-s", url, "--replicas", "1"}, args...)...)
@@ -100,12 +75,7 @@ func TestProvision_Waits(t *testing.T) {
 	url := "nats://127.0.0.1:" + port
 	p := start(t, "provision", "-s", url, "--replicas", "1", "--wait", "60s")
 	p.await("provision.waiting")
-	lone(t, func(o *server.Options) {
-		var err error
-		if o.Port, err = strconv.Atoi(port); err != nil {
-			t.Fatal(err)
-		}
-	})
+	startServer(t, serverConfig{port: port})
 	if code := p.wait(); code != exitOK {
 		t.Fatalf("exit code: got %d, want 0", code)
 	}
@@ -117,7 +87,7 @@ func TestProvision_Waits(t *testing.T) {
 func TestProvision_SaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	const nobody = "nats://127.0.0.1:1"
-	url := lone(t, nil).ClientURL()
+	url := startServer(t, serverConfig{}).url
 	for name, tt := range map[string]struct {
 		args []string
 		code int
