@@ -1,0 +1,485 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/deadletter"
+	"github.com/watertight-go/watertight/order"
+)
+
+func newDLQ(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "Look at dead letters, send them back, bury them",
+		Example: `  watertight dlq ls --service payment --reason exhausted
+  watertight dlq show 17
+  watertight dlq watch -o ndjson
+  watertight dlq replay 17 18
+  watertight dlq replay --service payment --since 1h
+  watertight dlq discard --reason invalid --dry-run`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newDLQList(a), newDLQShow(a), newDLQWatch(a),
+		newDLQAct(a, "replay", "Send letters back to the service that gave them up, and only to it", "replayed", (*deadletter.Desk).Replay),
+		newDLQAct(a, "discard", "Bury letters: that service will not process the order; a record stays", "discarded", (*deadletter.Desk).Discard))
+	return cmd
+}
+
+// filterFlags is the user's choice of letters.
+type filterFlags struct {
+	service, reason, orderID, fingerprint, since string
+}
+
+func (f *filterFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.service, "service", "", "only of this service")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "only of this reason: invalid, schema, rejected, exhausted, expired, poison, canceled")
+	cmd.Flags().StringVar(&f.orderID, "order", "", "only of this order id")
+	cmd.Flags().StringVar(&f.fingerprint, "fingerprint", "", "only of this kind of error")
+	cmd.Flags().StringVar(&f.since, "since", "", "only given up since then: a duration (90m) or a time (RFC 3339)")
+}
+
+func (f *filterFlags) filter(now time.Time) (deadletter.Filter, error) {
+	out := deadletter.Filter{Service: order.Service(f.service), OrderID: f.orderID, Fingerprint: f.fingerprint}
+	if f.service != "" && !broker.ValidService(out.Service) {
+		return out, usagef("--service %q: 1 to 32 lower-case letters, digits and inner dashes", f.service)
+	}
+	if f.reason != "" {
+		r, err := deadletter.ParseReason(f.reason)
+		if err != nil {
+			return out, usagef("--reason: %w", err)
+		}
+		out.Reason = r
+	}
+	if f.since != "" {
+		at, err := parseSince(f.since, now)
+		if err != nil {
+			return out, err
+		}
+		out.Since = at
+	}
+	return out, nil
+}
+
+func (f *filterFlags) empty() bool { return *f == filterFlags{} }
+
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, usagef("--since %q: neither a duration like 90m nor a time like 2026-11-27T20:15:00Z", s)
+	}
+	return at, nil
+}
+
+// desk connects and opens the desk.
+func (a *app) desk(ctx context.Context) (*deadletter.Desk, func(), error) {
+	conn, err := a.connect(ctx, a.logger())
+	if err != nil {
+		return nil, nil, err
+	}
+	return deadletter.New(conn, operator()), conn.Close, nil
+}
+
+func newDLQList(a *app) *cobra.Command {
+	var (
+		f     filterFlags
+		limit int
+	)
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List dead letters, oldest first",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return usagef("--limit %d: must not be negative", limit)
+			}
+			desk, done, err := a.desk(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			return a.list(cmd.Context(), desk, filter, limit)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many; 0: all")
+	a.outputFlag(cmd, formTable, formJSON, formNDJSON)
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, desk *deadletter.Desk, filter deadletter.Filter, limit int) error {
+	all := []letterView{}
+	for l, err := range desk.All(ctx, filter) {
+		if err != nil {
+			return err
+		}
+		if a.output == formNDJSON {
+			if err := writeJSON(a.stdout, summary(l), false); err != nil {
+				return err
+			}
+		}
+		all = append(all, summary(l))
+		if limit > 0 && len(all) == limit {
+			break
+		}
+	}
+	switch a.output {
+	case formJSON:
+		return writeJSON(a.stdout, all, true)
+	case formNDJSON:
+		return nil
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.stderr, "no dead letters")
+		return nil
+	}
+	rows := make([][]string, 0, len(all))
+	for _, v := range all {
+		rows = append(rows, v.row(time.Now()))
+	}
+	if err := table(a.stdout, letterHeader, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "%d dead letters; `%s` shows one whole\n", len(all), a.self(fmt.Sprintf("dlq show %d", all[0].Seq)))
+	return nil
+}
+
+func newDLQShow(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show SEQ",
+		Short: "Show one dead letter whole: why, when, every attempt, the bytes as received",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			seq, err := parseSeq(args[0])
+			if err != nil {
+				return err
+			}
+			desk, done, err := a.desk(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			l, err := desk.Get(cmd.Context(), seq)
+			if errors.Is(err, deadletter.ErrNotFound) {
+				return &exitError{exitNothing, err}
+			}
+			if err != nil {
+				return err
+			}
+			if a.output == formTable {
+				return a.show(l)
+			}
+			return writeJSON(a.stdout, whole(l), a.output == formJSON)
+		},
+	}
+	a.outputFlag(cmd, formTable, formJSON, formNDJSON)
+	return cmd
+}
+
+func (a *app) show(l deadletter.Letter) error {
+	v := whole(l)
+	w := a.stdout
+	fmt.Fprintf(w, "letter       %d\nservice      %s\nreason       %s\nerror        %s\n", v.Seq, v.Service, v.Reason, printable(v.Error))
+	fmt.Fprintf(w, "kind         %s (%s)\ngiven up     %s by %s, version %s\n", v.Fingerprint, printable(v.ErrorType), v.At.Format(time.RFC3339Nano), printable(v.Instance), printable(v.Version))
+	fmt.Fprintf(w, "order        %s\norigin       %s %d, %s\nreplays      %d\n", printable(v.OrderID), printable(v.OriginStream), v.OriginSeq, printable(v.OriginSubject), v.Generation)
+	fmt.Fprintln(w, "attempts")
+	for _, t := range v.Timeline {
+		fmt.Fprintf(w, "  %2d  %s  %8.1f ms  %-8s %s\n", t.N, t.Started.Format(time.RFC3339Nano), t.TookMS, printable(t.Reason), printable(t.Error))
+	}
+	fmt.Fprintln(w, "headers")
+	keys := make([]string, 0, len(v.Headers))
+	for k := range v.Headers {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if k != broker.HeaderTimeline {
+			fmt.Fprintf(w, "  %s: %s\n", printable(k), printable(strings.Join(v.Headers[k], ", ")))
+		}
+	}
+	fmt.Fprintf(w, "body (%d bytes as received)\n%s\n", len(l.Data), printable(string(l.Data)))
+	_, err := fmt.Fprintf(a.stderr, "`%s` sends it back to %s\n", a.self(fmt.Sprintf("dlq replay %d", v.Seq)), v.Service)
+	return err
+}
+
+func newDLQWatch(a *app) *cobra.Command {
+	var f filterFlags
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Follow what is given up from now on, until interrupted",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			desk, done, err := a.desk(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			for l, err := range desk.Watch(cmd.Context(), filter) {
+				if err != nil {
+					return err
+				}
+				if a.output == formNDJSON {
+					err = writeJSON(a.stdout, summary(l), false)
+				} else {
+					_, err = fmt.Fprintln(a.stdout, strings.Join(summary(l).row(time.Now()), "  "))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return context.Cause(cmd.Context())
+		},
+	}
+	f.add(cmd)
+	a.outputFlag(cmd, formTable, formNDJSON)
+	return cmd
+}
+
+// newDLQAct is replay or discard.
+func newDLQAct(a *app, name, short, done string, act func(*deadletter.Desk, context.Context, uint64) error) *cobra.Command {
+	var (
+		f      filterFlags
+		all    bool
+		dryRun bool
+	)
+	cmd := &cobra.Command{
+		Use:   name + " [SEQ…]",
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			filter, err := f.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			if (len(args) > 0) == (all || !f.empty()) {
+				return usagef("name letters by number, or choose them by --service, --reason, --order, --fingerprint, --since or --all")
+			}
+			seqs, err := parseSeqs(args)
+			if err != nil {
+				return err
+			}
+			desk, closeDesk, err := a.desk(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer closeDesk()
+			if len(args) == 0 {
+				// Chosen first and acted on then: a letter that comes back
+				// while we work is not chosen again.
+				for l, err := range desk.All(cmd.Context(), filter) {
+					if err != nil {
+						return err
+					}
+					seqs = append(seqs, l.Seq)
+				}
+			}
+			return a.act(cmd.Context(), desk, seqs, done, dryRun, act)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "all letters")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which")
+	a.outputFlag(cmd, formTable, formNDJSON)
+	return cmd
+}
+
+// actResult is one letter's line.
+type actResult struct {
+	Seq    uint64 `json:"seq"`
+	Status string `json:"status"`
+	Error  string `json:"error,omitempty"`
+}
+
+func (a *app) act(ctx context.Context, desk *deadletter.Desk, seqs []uint64, done string, dryRun bool, act func(*deadletter.Desk, context.Context, uint64) error) error {
+	failed, missing := 0, 0
+	for _, seq := range seqs {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r := actResult{Seq: seq, Status: done}
+		var err error
+		if dryRun {
+			r.Status = "would be " + done
+			_, err = desk.Get(ctx, seq)
+		} else {
+			err = act(desk, ctx, seq)
+		}
+		switch {
+		case errors.Is(err, deadletter.ErrNotFound):
+			missing++
+			r.Status = "missing"
+		case err != nil:
+			failed++
+			r.Status, r.Error = "failed", err.Error()
+		}
+		if a.output == formNDJSON {
+			if err := writeJSON(a.stdout, r, false); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintln(a.stdout, strings.TrimRight(fmt.Sprintf("%d  %s  %s", r.Seq, r.Status, r.Error), " "))
+	}
+	switch n := len(seqs); {
+	case n == missing:
+		return &exitError{exitNothing, errors.New("no such dead letters")}
+	case failed == n:
+		return fmt.Errorf("none of %d letters %s", n, done)
+	case failed+missing > 0:
+		return &exitError{exitPartly, fmt.Errorf("%d of %d letters %s", n-failed-missing, n, done)}
+	}
+	return nil
+}
+
+// letterView is a letter as it is printed.
+type letterView struct {
+	Seq           uint64              `json:"seq"`
+	At            time.Time           `json:"at"`
+	Service       order.Service       `json:"service"`
+	Reason        deadletter.Reason   `json:"reason"`
+	OrderID       string              `json:"order_id"`
+	Attempts      int                 `json:"attempts"`
+	Error         string              `json:"error"`
+	ErrorType     string              `json:"error_type"`
+	Fingerprint   string              `json:"fingerprint"`
+	Generation    int                 `json:"generation"`
+	Bytes         int                 `json:"bytes"`
+	Instance      string              `json:"instance"`
+	Version       string              `json:"version"`
+	FirstSeen     time.Time           `json:"first_seen,omitzero"`
+	OriginStream  string              `json:"origin_stream"`
+	OriginSeq     uint64              `json:"origin_seq"`
+	OriginSubject string              `json:"origin_subject"`
+	Timeline      []attemptView       `json:"timeline,omitempty"`
+	Headers       map[string][]string `json:"headers,omitempty"`
+	Data          *string             `json:"data,omitempty"`
+	DataBase64    *string             `json:"data_base64,omitempty"`
+}
+
+type attemptView struct {
+	N       int       `json:"n"`
+	Started time.Time `json:"started"`
+	TookMS  float64   `json:"took_ms"`
+	Reason  string    `json:"reason"`
+	Error   string    `json:"error,omitempty"`
+}
+
+// summary is a letter without its body, headers and timeline.
+func summary(l deadletter.Letter) letterView {
+	return letterView{
+		Seq: l.Seq, At: l.At, Service: l.Service, Reason: l.Reason, OrderID: l.Hop.OrderID, Attempts: len(l.Timeline),
+		Error: l.Error, ErrorType: l.ErrorType, Fingerprint: l.Fingerprint, Generation: l.Hop.Generation, Bytes: len(l.Data),
+		Instance: l.Instance, Version: l.Version, FirstSeen: l.Hop.FirstSeen,
+		OriginStream: l.Hop.Origin.Stream, OriginSeq: l.Hop.Origin.Seq, OriginSubject: l.Hop.Origin.Subject,
+	}
+}
+
+// whole is all of it: the body as text, or in base64 when it isn't UTF-8.
+func whole(l deadletter.Letter) letterView {
+	v := summary(l)
+	v.Headers = l.Header
+	for _, t := range l.Timeline {
+		v.Timeline = append(v.Timeline, attemptView{t.N, t.Started, float64(t.Took.Microseconds()) / 1000, t.Reason, t.Error})
+	}
+	data := string(l.Data)
+	if utf8.ValidString(data) {
+		v.Data = &data
+	} else {
+		data = base64.StdEncoding.EncodeToString(l.Data)
+		v.DataBase64 = &data
+	}
+	return v
+}
+
+var letterHeader = []string{"SEQ", "AGE", "SERVICE", "REASON", "ORDER", "ATTEMPTS", "KIND", "ERROR"}
+
+func (v letterView) row(now time.Time) []string {
+	return []string{
+		strconv.FormatUint(v.Seq, 10), age(now.Sub(v.At)), string(v.Service), printable(string(v.Reason)), printable(v.OrderID),
+		strconv.Itoa(v.Attempts), printable(v.Fingerprint), deadletter.Line(v.Error, 90),
+	}
+}
+
+// age is a duration as people say it.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + "s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + "m"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + "h"
+	default:
+		return strconv.Itoa(int(d.Hours()/24)) + "d"
+	}
+}
+
+// printable shows what came from outside without letting it steer the terminal.
+func printable(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		i += size
+	}
+	return b.String()
+}
+
+func parseSeq(s string) (uint64, error) {
+	seq, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || seq == 0 {
+		return 0, usagef("%q is not the number of a letter; `dlq ls` shows them", s)
+	}
+	return seq, nil
+}
+
+func parseSeqs(args []string) ([]uint64, error) {
+	seqs := make([]uint64, 0, len(args))
+	for _, s := range args {
+		seq, err := parseSeq(s)
+		if err != nil {
+			return nil, err
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, nil
+}
+
+// args makes the refusal of arguments a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// The forms of output.
+const (
+	formTable  = "table"
+	formJSON   = "json"
+	formNDJSON = "ndjson"
+)
+
+// outputFlag adds -o with the forms that a verb has, the first being the default.
+func (a *app) outputFlag(cmd *cobra.Command, forms ...string) {
+	cmd.Flags().StringVarP(&a.output, "output", "o", forms[0], "form of the output: "+strings.Join(forms, ", "))
+	check := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		for _, f := range forms {
+			if a.output == f {
+				if check != nil {
+					return check(cmd, args)
+				}
+				return nil
+			}
+		}
+		return usagef("unknown output %q: one of %s", a.output, strings.Join(forms, ", "))
+	}
+}
+
+// table writes aligned columns.
+func table(w io.Writer, header []string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(header, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(tw, strings.Join(r, "\t"))
+	}
+	return tw.Flush()
+}
+
+// writeJSON writes one document, indented; or one line.
+func writeJSON(w io.Writer, v any, indent bool) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if indent {
+		e.SetIndent("", "  ")
+	}
+	return e.Encode(v)
+}

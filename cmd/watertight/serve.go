@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/broker/embedded"
+	"github.com/watertight-go/watertight/bulkhead"
+	"github.com/watertight-go/watertight/consumer"
+	"github.com/watertight-go/watertight/deadletter"
+	"github.com/watertight-go/watertight/order"
+)
+
+// serveConfig is what the flags of serve say.
+type serveConfig struct {
+	shape
+	services []order.Service
+	slots    int
+	drain    time.Duration
+
+	store      string
+	port       int
+	syncAlways bool
+	listen     string
+
+	outside outsideConfig
+}
+
+func newServe(a *app) *cobra.Command {
+	var cfg serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve [payment] [inventory] [notification]",
+		Short: "Run services: all, or those that are named",
+		Long: `Run services: all, or those that are named, so that one process a service works.
+
+Without a server (-s, --context, NATS_URL, NATS_CONTEXT) a NATS server is run in
+the process, with its data in --store. Several processes need a server.
+
+It answers /livez, /readyz and /metrics on --listen.`,
+		Example: `  watertight serve --sim
+  watertight serve --gateway https://pay.example.com --mail mail.example.com:25 --stock stock.csv
+  watertight serve payment -s nats://nats-1:4222 --gateway https://pay.example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cfg.complete(args); err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), cfg)
+		},
+	}
+	f := cmd.Flags()
+	cfg.flags(f)
+	f.IntVar(&cfg.slots, "slots", 16, "handlers of one service that run at a time")
+	f.DurationVar(&cfg.drain, "drain", 0, "how long running handlers may go on after a signal; 0: the timeout and 5 s")
+	f.StringVar(&cfg.store, "store", "", "folder of the embedded server's data (default $XDG_DATA_HOME/watertight or ~/.local/share/watertight)")
+	f.IntVar(&cfg.port, "port", 0, "port of the embedded server on 127.0.0.1 (default 4222, or a free one when that is taken)")
+	f.BoolVar(&cfg.syncAlways, "sync-always", false, "embedded server: write through to the disk before acknowledging; survives a power cut")
+	f.StringVar(&cfg.listen, "listen", "", "address of /livez, /readyz and /metrics (default "+defaultListen+", or a free port when it is taken)")
+	cfg.outside.flags(f)
+	return cmd
+}
+
+// complete checks the configuration and fills in what follows from it.
+func (c *serveConfig) complete(args []string) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if c.slots < 1 || c.slots > 10_000 {
+		return usagef("--slots %d: must be 1 to 10000", c.slots)
+	}
+	if c.port < 0 || c.port > 65535 {
+		return usagef("--port %d: must be 1 to 65535", c.port)
+	}
+	if c.drain < 0 {
+		return usagef("--drain %v: must not be negative", c.drain)
+	}
+	known := order.Services()
+	for _, name := range args {
+		s := order.Service(name)
+		if !slices.Contains(known, s) {
+			return usagef("unknown service %q: one of %s", name, joined(known))
+		}
+		if !slices.Contains(c.services, s) {
+			c.services = append(c.services, s)
+		}
+	}
+	if len(c.services) == 0 {
+		c.services = known
+	}
+	return c.outside.complete(c.services)
+}
+
+func joined(services []order.Service) string {
+	names := make([]string, 0, len(services))
+	for _, s := range services {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// serve runs until ctx ends, then stops in order: no more orders, then the
+// handlers, then what they need.
+func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
+	log := a.logger()
+	conn, at, stop, err := a.open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+
+	changes, err := conn.Provision(ctx, cfg.plan(!a.named()), false)
+	a.logChanges(log, changes)
+	if err != nil {
+		return err
+	}
+
+	// What the handlers need outlives them: it ends when they have ended.
+	support, endSupport := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSupport()
+	helpers, support := errgroup.WithContext(support)
+
+	world, err := cfg.outside.open(support, conn, cfg.services, log, helpers)
+	if err != nil {
+		return err
+	}
+	defer world.close()
+
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	metrics := consumer.NewMetrics(reg)
+	deadletter.NewMetrics(reg, deadletter.New(conn, operator()), order.Services())
+
+	h := &health{ready: append([]check{{"broker", conn.Check}, {"stopping", func() error { return context.Cause(ctx) }}}, world.checks...)}
+	workers, working := errgroup.WithContext(ctx)
+	for _, name := range cfg.services {
+		pool, err := bulkhead.New(poolConfig(name, cfg.slots, cfg.timeout, log))
+		if err != nil {
+			return err
+		}
+		defer drainPool(pool, log)
+		g, err := consumer.New(conn, consumer.Config{
+			Service:  name,
+			Handler:  world.handlers[name],
+			Policy:   consumer.Policy{Retry: cfg.retry},
+			Bulkhead: pool,
+			Drain:    cfg.drain,
+			Log:      log,
+			Metrics:  metrics,
+			Instance: instance(),
+			Version:  version(),
+		})
+		if err != nil {
+			return err
+		}
+		h.ready = append(h.ready, check{string(name), g.Check})
+		workers.Go(func() error { return g.Run(working) })
+	}
+	l, err := listen(ctx, cfg.listen)
+	if err != nil {
+		return err
+	}
+	helpers.Go(func() error { return serveHTTP(support, l, h.handler(reg), log) })
+	helpers.Go(func() error { return keepTrimmed(support, conn, log) })
+	// A helper that fails takes the process down: half a service helps nobody.
+	workers.Go(func() error {
+		select {
+		case <-support.Done():
+			return context.Cause(support)
+		case <-working.Done():
+			return nil
+		}
+	})
+	log.Info().Str("event", "serve.started").Str("services", joined(cfg.services)).Str("nats", at).
+		Str("http", "http://"+l.Addr().String()).Int("slots", cfg.slots).Dur("timeout_ms", cfg.timeout).Msg("taking orders")
+
+	failed := workers.Wait()
+	log.Info().Str("event", "serve.stopped").Msg("no order is being worked on; closing")
+	endSupport()
+	return errors.Join(failed, ignoreCanceled(helpers.Wait()), ended(ctx))
+}
+
+// logChanges says what was missing on the broker, and what differs.
+func (a *app) logChanges(log zerolog.Logger, changes []broker.Change) {
+	created := 0
+	for _, c := range changes {
+		if c.Action == broker.Drifted {
+			log.Warn().Str("event", "topology.drifted").Strs("fields", c.Fields).Msgf("%s %s differs and is left as it is; `%s` changes it", c.Kind, c.Name, a.self("provision"))
+			continue
+		}
+		created++
+		log.Debug().Str("event", "topology.created").Msg(c.String())
+	}
+	if created > 0 {
+		log.Info().Str("event", "topology.created").Int("created", created).Msg("streams and durables were missing and have been created")
+	}
+}
+
+// ended returns the signal that ended ctx, if one did.
+func ended(ctx context.Context) error {
+	var by stopped
+	if errors.As(context.Cause(ctx), &by) {
+		return &exitError{exitCode(by), errSilent}
+	}
+	return nil
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// open connects to the broker that the user named, or runs one. It returns where
+// others reach it, and what ends it.
+func (a *app) open(ctx context.Context, cfg serveConfig, log zerolog.Logger) (conn *broker.Conn, at string, stop func() error, err error) {
+	if a.named() {
+		for _, f := range []struct {
+			set  bool
+			name string
+		}{{cfg.store != "", "--store"}, {cfg.port != 0, "--port"}, {cfg.syncAlways, "--sync-always"}} {
+			if f.set {
+				return nil, "", nil, usagef("%s is for the embedded server, and a server is named", f.name)
+			}
+		}
+		if conn, err = a.connect(ctx, log); err != nil {
+			return nil, "", nil, err
+		}
+		return conn, conn.URL(), func() error { conn.Close(); return nil }, nil
+	}
+	server, err := startEmbedded(embedded.Config{Store: cfg.store, Port: cfg.port, SyncAlways: cfg.syncAlways}, log)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if conn, err = inProcess(ctx, server, log); err != nil {
+		return nil, "", nil, errors.Join(err, server.Close())
+	}
+	return conn, server.URL(), func() error { conn.Close(); return server.Close() }, nil
+}
+
+// inProcess connects to an embedded server.
+func inProcess(ctx context.Context, server *embedded.Server, log zerolog.Logger) (*broker.Conn, error) {
+	return broker.Connect(ctx, broker.Config{
+		Name: "watertight " + version(), Trouble: logTrouble(log), Options: []nats.Option{server.InProcess()},
+	})
+}
+
+// startEmbedded runs a server, by default on the user's folder.
+func startEmbedded(cfg embedded.Config, log zerolog.Logger) (*embedded.Server, error) {
+	if cfg.Store == "" {
+		var err error
+		if cfg.Store, err = embedded.DefaultStore(); err != nil {
+			return nil, err
+		}
+	}
+	server, err := embedded.Start(cfg)
+	if errors.Is(err, embedded.ErrLocked) {
+		return nil, usage(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	log.Info().Str("event", "broker.embedded").Str("nats", server.URL()).Str("store", cfg.Store).Bool("sync_always", cfg.SyncAlways).
+		Msg("embedded NATS is ready; without --sync-always a power cut can lose the last two minutes, a killed process nothing")
+	return server, nil
+}
+
+// poolConfig is one service's compartment.
+func poolConfig(name order.Service, slots int, timeout time.Duration, log zerolog.Logger) bulkhead.Config {
+	log = log.With().Str("service", string(name)).Logger()
+	return bulkhead.Config{
+		Name:    string(name),
+		Slots:   slots,
+		Timeout: timeout,
+		Breaker: &bulkhead.BreakerConfig{Classify: classify},
+		Hooks: bulkhead.Hooks{
+			GhostEnded: func(age time.Duration, _ error) {
+				log.Info().Str("event", "bulkhead.ghost_ended").Dur("duration_ms", age).Msg("a handler that outlived its timeout has returned its slot")
+			},
+			StateChanged: func(from, to bulkhead.State) {
+				log.Warn().Str("event", "breaker."+strings.ReplaceAll(to.String(), "-", "_")).Stringer("from", from).Msgf("the breaker is %s", to)
+			},
+		},
+	}
+}
+
+// classify says what an attempt tells of the other side's health: an order that
+// can't be processed says nothing.
+func classify(err error) bulkhead.Outcome {
+	switch {
+	case err == nil:
+		return bulkhead.Success
+	case order.IsRejected(err), errors.Is(err, order.ErrInvalid), errors.Is(err, order.ErrSchema), errors.Is(err, order.ErrTooLarge),
+		errors.Is(err, bulkhead.ErrDrainTimeout):
+		return bulkhead.Neutral
+	default:
+		return bulkhead.Failure
+	}
+}
+
+// drainPool ends a compartment whose group has ended. What still runs then are
+// handlers that nothing stops; they get a moment.
+func drainPool(pool *bulkhead.Bulkhead, log zerolog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if r := pool.Drain(ctx); r.Running+r.Ghosts > 0 {
+		log.Warn().Str("event", "bulkhead.abandoned").Int("running", r.Running).Int("ghosts", r.Ghosts).
+			Msg("handlers that ignore their context are left behind; their orders were handed back")
+	}
+}
+
+// trimEvery is how often settled orders are looked for. What is free of a stream
+// then, a fifth, has to last until the next time; a look that finds nothing costs
+// two questions.
+const trimEvery = 5 * time.Second
+
+// keepTrimmed takes settled orders away until ctx ends, and says so.
+func keepTrimmed(ctx context.Context, conn *broker.Conn, log zerolog.Logger) error {
+	var heldBy string // at the last look
+	return conn.KeepTrimmed(ctx, trimEvery, broker.TrimConfig{}, func(t broker.Trimmed, err error) {
+		if err != nil {
+			log.Error().Err(err).Str("event", "trim.failed").Msg("settled orders were not taken away; trying again")
+			return
+		}
+		if t.HeldBy != "" && t.HeldBy != heldBy {
+			log.Warn().Str("event", "trim.held").Str("consumer", t.HeldBy).Msg("settled orders stay, as this durable is behind; when the stream is full, new orders are refused")
+		}
+		heldBy = t.HeldBy
+		if t.Orders+t.Outcomes > 0 {
+			log.Info().Str("event", "trim.done").Uint64("orders", t.Orders).Uint64("outcomes", t.Outcomes).Msg("settled orders were taken away")
+		}
+	})
+}
+
+func buildInfo() prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "watertight", Name: "build_info", Help: "Always 1; the label says which program this is.",
+		ConstLabels: prometheus.Labels{"version": version()},
+	})
+	g.Set(1)
+	return g
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Wrong input says what, where and what to do; the exit code says whose fault it
+// was. Nothing of this starts anything.
+func TestUsage_SaysWhatIsWrong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("sku,quantity\nMUG-RED,many\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = "nats://127.0.0.1:1"
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"an unknown verb":            {[]string{"sreve"}, exitUsage, `unknown command "sreve" for "watertight"`},
+		"an unknown flag":            {[]string{"serve", "--slot", "3"}, exitUsage, "unknown flag: --slot"},
+		"no number":                  {[]string{"serve", "--slots", "many"}, exitUsage, `invalid argument "many" for "--slots"`},
+		"no outside world":           {[]string{"serve"}, exitUsage, "payment needs --gateway; or --sim to try without: charges and mails are pretended then"},
+		"half an outside world":      {[]string{"serve", "--gateway", "http://127.0.0.1:1"}, exitUsage, "notification needs --mail"},
+		"two outside worlds":         {[]string{"serve", "--sim", "--gateway", "http://127.0.0.1:1"}, exitUsage, "--gateway and --sim: choose one"},
+		"an unknown service":         {[]string{"serve", "paiment", "--sim"}, exitUsage, `unknown service "paiment": one of payment, inventory, notification`},
+		"no slots":                   {[]string{"serve", "--sim", "--slots", "0"}, exitUsage, "--slots 0: must be 1 to 10000"},
+		"no timeout":                 {[]string{"serve", "--sim", "--timeout", "0s"}, exitUsage, "--timeout 0s: must be positive"},
+		"a ladder that falls":        {[]string{"serve", "--sim", "--retry", "2s,1s"}, exitUsage, "delays must be positive and must not shrink"},
+		"a gateway that is none":     {[]string{"serve", "--gateway", "pay.example.com", "--mail", "127.0.0.1:25"}, exitUsage, `--gateway "pay.example.com": want a base URL such as https://pay.example.com`},
+		"a mail server without port": {[]string{"serve", "--gateway", "http://127.0.0.1:1", "--mail", "mail.example.com"}, exitUsage, `--mail "mail.example.com": want host:port`},
+		"a stock file that is none":  {[]string{"serve", "--sim", "--stock", file, "--store", t.TempDir(), "--listen", "127.0.0.1:0"}, exitUsage, file + ":2"},
+		"a missing stock file":       {[]string{"serve", "--sim", "--stock", file + ".csv", "--store", t.TempDir(), "--listen", "127.0.0.1:0"}, exitUsage, "no such file"},
+		"a store for another server": {[]string{"serve", "--sim", "-s", nobody, "--store", "x"}, exitUsage, "--store is for the embedded server, and a server is named"},
+		"no port":                    {[]string{"serve", "--sim", "--port", "70000"}, exitUsage, "--port 70000: must be 1 to 65535"},
+		"two servers":                {[]string{"serve", "--sim", "-s", nobody, "--context", "x"}, exitUsage, "--server and --context both name a server: choose one"},
+		"quiet and verbose":          {[]string{"dlq", "ls", "-q", "-v"}, exitUsage, "--quiet and --verbose: choose one"},
+		"no server":                  {[]string{"dlq", "ls", "-s", nobody}, exitNoNATS, "connect to nats://127.0.0.1:1: no NATS server"},
+		"no server to publish to":    {[]string{"publish", "-s", nobody, os.DevNull}, exitNoNATS, "no NATS server"},
+		"an unknown context":         {[]string{"dlq", "ls", "--context", "nowhere"}, exitNoNATS, "context nowhere"},
+		"a missing file":             {[]string{"publish", file + ".jsonl"}, exitUsage, "no such file"},
+		"two files":                  {[]string{"publish", "a", "b"}, exitUsage, "accepts at most 1 arg(s), received 2"},
+		"no window":                  {[]string{"publish", "--window", "0", os.DevNull}, exitUsage, "--window 0: must be at least 1"},
+		"an unknown form":            {[]string{"dlq", "ls", "-o", "yaml"}, exitUsage, `unknown output "yaml": one of table, json, ndjson`},
+		"an unknown reason":          {[]string{"dlq", "ls", "--reason", "bored"}, exitUsage, `unknown reason "bored": one of [invalid schema rejected exhausted expired poison canceled]`},
+		"no time":                    {[]string{"dlq", "ls", "--since", "yesterday"}, exitUsage, `--since "yesterday": neither a duration like 90m nor a time like`},
+		"no letter's number":         {[]string{"dlq", "show", "first"}, exitUsage, `"first" is not the number of a letter; ` + "`dlq ls` shows them"},
+		"no letter named":            {[]string{"dlq", "replay"}, exitUsage, "name letters by number, or choose them by"},
+		"letters named twice over":   {[]string{"dlq", "discard", "3", "--all"}, exitUsage, "name letters by number, or choose them by"},
+		"a fault that is none":       {[]string{"sim", "--fault", "payment=hangs"}, exitUsage, `unknown kind "hangs"`},
+		"a demo that shows nothing":  {[]string{"demo", "--rate", "50"}, exitUsage, "rate 50 × timeout 1s fills 50 slots; sinking a shared pool of 48 needs 4 × that, 192: raise the rate to 192 or more"},
+		"a demo too short":           {[]string{"demo", "--baseline", "5s"}, exitUsage, "the baseline phase of 5s has 5 windows of 1 s; its medians need 6"},
+		"a demo without a fault":     {[]string{"demo", "--fault", "payment=none"}, exitUsage, "the demo needs a fault to show anything"},
+		"a demo of nobody":           {[]string{"demo", "--fault", "shipping=hang"}, exitUsage, `unknown target "shipping"`},
+		"a demo elsewhere":           {[]string{"demo", "-s", nobody}, exitUsage, "demo runs a NATS server of its own"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := program(t, "", tt.args...)
+			r.want(t, tt.code, tt.want)
+			if r.stdout != "" {
+				t.Errorf("stdout: got %q, want nothing", r.stdout)
+			}
+		})
+	}
+}
+
+func TestUsage_Helps(t *testing.T) {
+	for _, args := range [][]string{{}, {"--help"}, {"help", "serve"}, {"demo", "--help"}, {"dlq"}, {"dlq", "replay", "--help"}, {"publish", "-h"}, {"sim", "--help"}, {"audit", "--help"}} {
+		r := program(t, "", args...)
+		r.want(t, exitOK, "Usage:")
+		if r.stderr != "" {
+			t.Errorf("watertight %q: stderr: got %q, want nothing", args, r.stderr)
+		}
+	}
+	program(t, "", "version").want(t, exitOK, "watertight ")
+}
