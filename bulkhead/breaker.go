@@ -155,8 +155,7 @@ func (br *breaker) end(p pass, o Outcome, took int64) {
 func (br *breaker) sick() bool {
 	w := &br.window
 	return w.total.calls >= br.cfg.MinCalls &&
-		(w.share(w.total.failures) >= br.cfg.FailureShare ||
-			br.cfg.SlowAfter > 0 && w.share(w.total.slow) >= br.cfg.SlowShare)
+		(w.reaches(w.total.failures, br.cfg.FailureShare) || w.reaches(w.total.slow, br.cfg.SlowShare))
 }
 
 // force is Bulkhead.Force.

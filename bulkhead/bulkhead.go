@@ -150,7 +150,7 @@ func New(cfg Config) (*Bulkhead, error) {
 		b.breaker = newBreaker(*cfg.Breaker, b.now, cfg.Hooks.StateChanged)
 	}
 	if cfg.RatePerSecond > 0 {
-		b.meter = newMeter(cfg.RatePerSecond, cfg.Burst)
+		b.meter = newMeter(cfg.RatePerSecond, cfg.Burst, func() time.Time { return b.at(b.now()) })
 	}
 	if cfg.Admission != nil {
 		b.forecast = &forecast{deviations: cfg.Admission.Deviations}

@@ -175,6 +175,7 @@ func TestHooks_MayCallTheBulkhead(t *testing.T) {
 	use := func(name string) {
 		b.Stats()
 		b.ReadyAt()
+		_ = b.Resize(1)
 		b.Force(bulkhead.Auto)
 		for _, c := range b.Take(nil, 1) {
 			c.Release()

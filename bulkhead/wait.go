@@ -166,7 +166,7 @@ func (b *Bulkhead) awaitToken(ctx context.Context, w *wait) error {
 		if err := b.stop(ctx); err != nil {
 			return err
 		}
-		if m.limiter.Allow() {
+		if m.allow() {
 			return nil
 		}
 		due.Reset(max(1, m.until(1)))

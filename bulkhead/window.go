@@ -3,7 +3,8 @@ package bulkhead
 // window counts outcomes of the last while, in buckets.
 type window struct {
 	width   int64 // of a bucket, in nanoseconds
-	last    int64 // number of the newest bucket since the beginning of time
+	end     int64 // of the newest bucket
+	newest  int
 	buckets [10]tally
 	total   tally
 }
@@ -22,7 +23,7 @@ func (w *window) add(now int64, failed, slow bool) {
 	if slow {
 		one.slow = 1
 	}
-	w.buckets[w.last%int64(len(w.buckets))].add(one, 1)
+	w.buckets[w.newest].add(one, 1)
 	w.total.add(one, 1)
 }
 
@@ -34,18 +35,24 @@ func (t *tally) add(u tally, times int) {
 
 // forget empties the buckets that have become too old.
 func (w *window) forget(now int64) {
-	newest := now / w.width
-	if newest-w.last >= int64(len(w.buckets)) {
-		*w = window{width: w.width, last: newest}
+	if now < w.end {
 		return
 	}
-	for w.last < newest {
-		w.last++
-		t := &w.buckets[w.last%int64(len(w.buckets))]
-		w.total.add(*t, -1)
-		*t = tally{}
+	passed := (now-w.end)/w.width + 1
+	if passed >= int64(len(w.buckets)) {
+		*w = window{width: w.width, end: (now/w.width + 1) * w.width}
+		return
+	}
+	for range passed {
+		w.end += w.width
+		w.newest = (w.newest + 1) % len(w.buckets)
+		w.total.add(w.buckets[w.newest], -1)
+		w.buckets[w.newest] = tally{}
 	}
 }
 
-// share is n's part of what is counted.
-func (w *window) share(n int) float64 { return float64(n) / float64(w.total.calls) }
+// reaches reports whether n of what is counted are a share, at least. None is
+// never.
+func (w *window) reaches(n int, share float64) bool {
+	return n > 0 && float64(n)/float64(w.total.calls) >= share
+}

@@ -28,7 +28,7 @@ var bulkheadMutants = []mutant{
 		{"breaker.go", "if p.lease > now {", "if p.lease > now || p.serial > 0 {"},
 	}},
 	{"a token is not given back", []edit{
-		{"rate.go", "m.limiter.AllowN(time.Now(), -1)", "m.limiter.AllowN(time.Now(), 0)"},
+		{"rate.go", "m.limiter.AllowN(m.now(), -1)", "m.limiter.AllowN(m.now(), 0)"},
 	}},
 	{"the queue has no bound", []edit{
 		{"wait.go", "\tdefault:\n\t\treturn nil, b.reject(Full)", "\tdefault:\n\t\treturn b.receiveSlot(ctx, b.toCaller, w.start(b))"},
