@@ -40,7 +40,7 @@ func main() {
 	}
 	fmt.Printf("%s, %d CPUs, GOMAXPROCS %d, %s/%s, median of %d rounds\n\n",
 		runtime.Version(), runtime.NumCPU(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, *rounds)
-	if !print(os.Stdout, tables, crowds) {
+	if !show(os.Stdout, tables, crowds) {
 		os.Exit(1)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// print writes the figures as a Markdown table and says below it which aims
+// show writes the figures as a Markdown table and says below it which aims
 // were missed. It reports whether none was.
-func print(w io.Writer, tables []table, crowds []int) bool {
+func show(w io.Writer, tables []table, crowds []int) bool {
 	var missed []string
 	head := []string{"", ""}
 	for _, crowd := range crowds {
