@@ -226,7 +226,7 @@ func (b *book) account() (sum Account, again bool) {
 			continue
 		}
 		where, owed := whereabouts(t, lives)
-		if t&accepted == 0 && b.closed(where, owed) {
+		if where == nowhere && t&accepted == 0 && b.closed(where, owed) {
 			continue // trimmed since the audit began, and so are its outcomes perhaps
 		}
 		if where == nowhere && seq > b.durables.Floor {
