@@ -52,8 +52,7 @@ func RetryAfter(d time.Duration, err error) error {
 // AfterOf returns the delay that RetryAfter put on err, and whether there is
 // one.
 func AfterOf(err error) (time.Duration, bool) {
-	var r *retryAfter
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*retryAfter](err); ok {
 		return r.d, true
 	}
 	return 0, false

@@ -131,8 +131,7 @@ func TestValidate_NamesEveryField(t *testing.T) {
 			tt.spoil(&o)
 			err := o.Validate()
 			var got []string
-			var e *order.FieldsError
-			if errors.As(err, &e) {
+			if e, ok := errors.AsType[*order.FieldsError](err); ok {
 				for _, f := range e.Fields {
 					got = append(got, f.Path)
 				}

@@ -191,20 +191,6 @@ func (p *process) await(event string) map[string]any {
 	}
 }
 
-// awaitLine waits for a line of its output.
-func (p *process) awaitLine() string {
-	p.t.Helper()
-	select {
-	case line := <-p.lines:
-		return line
-	case <-p.ended:
-		p.t.Fatalf("it ended and printed nothing more:\n%s", p.text())
-	case <-time.After(patience):
-		p.t.Fatalf("it printed nothing more within %v:\n%s", patience, p.text())
-	}
-	return ""
-}
-
 func (p *process) signal(s os.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {

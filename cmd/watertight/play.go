@@ -116,8 +116,10 @@ func (s *stage) phases(ctx context.Context, start time.Time) ([]demo.Phase, erro
 		return nil, err
 	}
 	return []demo.Phase{
-		{Name: "warm-up", Window: warm}, {Name: "baseline", Window: baseline},
-		{Name: "fault", Window: struck}, {Name: "control", Window: control},
+		{Name: "warm-up", Window: warm},
+		{Name: "baseline", Window: baseline},
+		{Name: "fault", Window: struck},
+		{Name: "control", Window: control},
 	}, nil
 }
 

@@ -207,8 +207,7 @@ func (a *app) logChanges(log zerolog.Logger, changes []broker.Change) {
 
 // ended returns the signal that ended ctx, if one did.
 func ended(ctx context.Context) error {
-	var by stopped
-	if errors.As(context.Cause(ctx), &by) {
+	if by, ok := errors.AsType[stopped](context.Cause(ctx)); ok {
 		return &exitError{exitCode(by), errSilent}
 	}
 	return nil

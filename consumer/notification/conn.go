@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
+	"slices"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -46,7 +47,7 @@ func (s *SMTP) connect(ctx context.Context) (*conn, error) {
 		return c.line, nil
 	}
 	// A client of its own for each connection: it holds no state but this.
-	opts := append(s.options[:len(s.options):len(s.options)], gomail.WithDialContextFunc(dialed))
+	opts := append(slices.Clip(s.options), gomail.WithDialContextFunc(dialed))
 	dialer, err := gomail.NewClient(s.host, opts...)
 	if err == nil {
 		c.client, err = dialer.DialToSMTPClientWithContext(ctx)

@@ -173,7 +173,7 @@ func (r Result) Document() Document {
 		d.Accounting[string(a.Service)] = accountingView{a.Sent, a.Done, a.Dead, a.Waiting, a.Lost, a.Twice, a.Pending, a.Ghosts}
 	}
 	for _, g := range r.Groups {
-		d.DeadLetters = append(d.DeadLetters, groupView(g.view()))
+		d.DeadLetters = append(d.DeadLetters, groupView(g))
 	}
 	for _, ph := range r.Phases {
 		v := phaseView{
@@ -189,8 +189,6 @@ func (r Result) Document() Document {
 	}
 	return d
 }
-
-func (g Group) view() groupView { return groupView{g.Service, g.Reason, g.Error, g.Count, g.Seq} }
 
 // Headline is the one line a reader understands.
 func (r Result) Headline() string {

@@ -33,8 +33,7 @@ func mailbox(t *testing.T, f func(t *testing.T, w *sim.World, c *smtp.Client)) {
 
 func send(c *smtp.Client, mail string) (code int) {
 	err := c.SendMail("shop@shop.example", []string{"ann@example.org"}, strings.NewReader(strings.ReplaceAll(mail, "\n", "\r\n")))
-	var refused *smtp.SMTPError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*smtp.SMTPError](err); ok {
 		return refused.Code
 	}
 	if err != nil {
@@ -80,7 +79,7 @@ func TestMail_AShareOfMailboxesIsMissing(t *testing.T) {
 	mailbox(t, func(t *testing.T, w *sim.World, c *smtp.Client) {
 		mustSet(t, w, sim.Mail, "declines:50%")
 		missing := 0
-		for _, name := range strings.Fields("ann bob cid dan eve fay gus hal ian joe kim leo mia ned oda pat") {
+		for name := range strings.FieldsSeq("ann bob cid dan eve fay gus hal ian joe kim leo mia ned oda pat") {
 			first := rcpt(t, c, name+"@example.org")
 			if again := rcpt(t, c, strings.ToUpper(name)+"@example.org"); again != first {
 				t.Errorf("%s: got %t and %t, want the same at each attempt", name, first, again)
