@@ -119,25 +119,29 @@ func doTogether[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(contex
 }
 
 // part ends a run whose caller has waited for it, and says what to tell him.
-// What came late is still what he waited for; only of an error that says no
-// more than that he is told so in our words.
 func (r *run) part(s *slot, err error) error {
-	b := r.b
-	defer r.leave(s) // even if Classify or a hook panics
-	if r.outOfTime() {
-		r.timeOut(nil)
+	if r.outOfTime() || !r.state.CompareAndSwap(running, settled) {
+		return r.overrun(s, err)
 	}
-	if r.state.CompareAndSwap(running, settled) {
-		r.over()
+	r.over()
+	s.run.Store(nil)
+	if r.b.learns {
+		r.b.finish(r.parent, s, err, r.start)
+	} else { // finish, in short
 		s.count(err)
-		if b.learns {
-			b.learn(r.parent, r.pass, err, b.took(r.start))
-		}
-		return err
+		r.b.release(s)
 	}
+	return err
+}
+
+// overrun is part for a ghost. What came late is still what its caller waited
+// for; only of an error that says no more than that he is told so in our words.
+func (r *run) overrun(s *slot, err error) error {
+	defer r.leave(s)
+	r.timeOut(nil) // unless the alarm was quicker
 	r.bury(s, err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return b.timedOut
+		return r.b.timedOut
 	}
 	return err
 }
