@@ -159,7 +159,7 @@ func (a *app) list(ctx context.Context, desk *deadletter.Desk, filter deadletter
 	if err := table(a.stdout, letterHeader, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%d dead letters; `%s` shows one whole\n", len(all), a.self(fmt.Sprintf("dlq show %d", all[0].Seq)))
+	fmt.Fprintf(a.stderr, "%s; `%s` shows one whole\n", plural(len(all), "dead letter"), a.self(fmt.Sprintf("dlq show %d", all[0].Seq)))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -52,4 +53,12 @@ func writeJSON(w io.Writer, v any, indent bool) error {
 		e.SetIndent("", "  ")
 	}
 	return e.Encode(v)
+}
+
+// plural is a number of things: "1 dead letter", "2 dead letters".
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
 }

@@ -113,13 +113,19 @@ func (r Result) thresholds(w io.Writer) {
 
 func (r Result) next(w io.Writer) {
 	fmt.Fprintln(w, "NEXT")
-	for _, line := range [][2]string{
-		{"dlq ls", "what was given up, and why"},
-		{"dlq replay --reason exhausted", "send those back, now that payment answers"},
+	lines := [][2]string{{"dlq ls", "what was given up, and why"}}
+	for _, g := range r.Groups {
+		if g.Reason == "exhausted" {
+			lines = append(lines, [2]string{"dlq replay --reason exhausted", "send those back, now that the other side answers"})
+			break
+		}
+	}
+	lines = append(lines, [][2]string{
 		{"audit", "where every accepted order is"},
 		{"demo --fault mail=hang", "strike another service"},
 		{"serve --sim", "run the services, and publish orders of your own"},
-	} {
+	}...)
+	for _, line := range lines {
 		fmt.Fprintf(w, "  %-60s %s\n", r.Command(line[0]), line[1])
 	}
 }
