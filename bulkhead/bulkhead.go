@@ -80,11 +80,11 @@ type Bulkhead struct {
 	epoch time.Time
 
 	slots              []slot
-	free               chan *slot    // who takes one out owns it
-	toCaller, toCredit chan *slot    // from one who gives a slot back to one who waits
-	room               chan struct{} // a place a waiter: callers of Do, tasks in the queue
-	tasks              chan *run     // the queue of tasks; each has its place in room
-	turn               chan struct{} // who holds it is at the head of Acquire's waiters
+	free               chan *slot       // who takes one out owns it
+	toCaller, toCredit chan *slot       // from one who gives a slot back to one who waits
+	room               chan struct{}    // a place a waiter: callers of Do, tasks in the queue
+	tasks              chan *assignment // the queue of tasks; each has its place in room
+	turn               chan struct{}    // who holds it is at the head of Acquire's waiters
 
 	watch    atomic.Int64  // reasons for a slot that comes back not to be just free: tasks, a credit's taker, owed ones
 	turns    atomic.Uint32 // whose turn is the next slot: tasks', callers' or credits'
@@ -134,7 +134,7 @@ func New(cfg Config) (*Bulkhead, error) {
 		toCaller: make(chan *slot),
 		toCredit: make(chan *slot),
 		room:     make(chan struct{}, cfg.Queue),
-		tasks:    make(chan *run, cfg.Queue),
+		tasks:    make(chan *assignment, cfg.Queue),
 		turn:     make(chan struct{}, 1),
 		timedOut: &TimeoutError{Bulkhead: cfg.Name, After: cfg.Timeout},
 		closing:  make(chan struct{}),

@@ -69,10 +69,14 @@ func (r *run) real() context.Context {
 	if r.made.Load() {
 		return r.std
 	}
-	r.std, r.stop = context.WithCancel((*source)(r))
-	if r.cooperative && r.parent.Done() != nil {
+	var stop context.CancelFunc
+	r.std, stop = context.WithCancel((*source)(r)) // sets r.cancel
+	_ = stop                                       // says less than cancel, which ends it too
+	if r.owner == nil && r.parent.Done() != nil {
 		// Nobody else watches the caller's context while he is busy with fn.
-		r.unhook = context.AfterFunc(r.parent, func() { r.interrupt(deserted) })
+		unhook := context.AfterFunc(r.parent, func() { r.interrupt(deserted) })
+		cancel := r.cancel
+		r.cancel = func() { unhook(); cancel() }
 	}
 	r.made.Store(true)
 
@@ -97,12 +101,8 @@ func (r *run) interrupt(why uint32) {
 // over ends the context, if somebody has asked for it, when the function has
 // returned. Who asks afterwards finds out by himself.
 func (r *run) over() {
-	if !r.made.Load() {
-		return
-	}
-	r.stop()
-	if r.unhook != nil {
-		r.unhook()
+	if r.made.Load() {
+		r.cancel()
 	}
 }
 
@@ -135,8 +135,10 @@ func (s *source) Err() error {
 			s.why.CompareAndSwap(notOver, drained)
 		case s.b.cfg.Timeout > 0 && s.b.now() >= (*run)(s).deadline():
 			s.why.CompareAndSwap(notOver, expired)
-		default:
+		case s.state.Load() == running:
 			return nil
+		default: // abandoned by a timer that was quicker to know
+			s.why.CompareAndSwap(notOver, expired)
 		}
 	}
 	switch s.why.Load() {

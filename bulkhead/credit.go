@@ -162,13 +162,13 @@ func (b *Bulkhead) fund(s *slot, t Task) bool {
 }
 
 // funded is the run that a credit buys.
-func (b *Bulkhead) funded(s *slot, t Task) *run {
-	r := b.newRun(t)
-	r.pass = s.pass
+func (b *Bulkhead) funded(s *slot, t Task) *assignment {
+	a := b.assign(t)
+	a.pass = s.pass
 	if b.breaker != nil {
-		b.breaker.start(r.pass)
+		b.breaker.start(a.pass)
 	}
-	return r
+	return a
 }
 
 // Release gives an unspent credit back whole: its slot, its token and its

@@ -104,7 +104,7 @@ func (b *Bulkhead) finish(ctx context.Context, s *slot, err error, start int64) 
 // doTogether runs fn in the caller's goroutine, with a timeout that fn is
 // trusted to heed.
 func doTogether[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.Context) (T, error)) (v T, err error) {
-	r := &run{b: b, parent: ctx, pass: s.pass, cooperative: true}
+	r := &run{b: b, parent: ctx, pass: s.pass}
 	returned := false
 	defer func() {
 		if !returned {
@@ -139,7 +139,7 @@ func (r *run) part(s *slot, err error) error {
 func (r *run) overrun(s *slot, err error) error {
 	defer r.leave(s)
 	r.timeOut(nil) // unless the alarm was quicker
-	r.bury(s, err)
+	r.bury(err)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return r.b.timedOut
 	}
@@ -148,8 +148,8 @@ func (r *run) overrun(s *slot, err error) error {
 
 // doApart runs fn in the slot's goroutine.
 func doApart[T any](ctx context.Context, b *Bulkhead, s *slot, fn func(context.Context) (T, error)) (T, error) {
-	c := &call[T]{fn: fn}
-	c.b, c.parent, c.pass, c.reply = b, ctx, s.pass, s.reply
+	c := &call[T]{fn: fn, reply: s.reply}
+	c.b, c.parent, c.owner, c.pass = b, ctx, c, s.pass
 	var from int64
 	if b.curious {
 		from = b.now()
@@ -183,7 +183,14 @@ type call[T any] struct {
 	fn  func(context.Context) (T, error)
 	v   T     // of a run that was settled
 	err error // the same
+
+	// reply tells Do what became of its call: true, the function has returned
+	// and the slot is yours; false, it timed out and the slot isn't. The
+	// verdict travels in the reply, as the slot may be another's already.
+	reply chan bool
 }
+
+func (c *call[T]) timedOut(*slot) { c.reply <- false }
 
 func (c *call[T]) work(s *slot) {
 	var v T
@@ -198,7 +205,8 @@ func (c *call[T]) work(s *slot) {
 		}
 		if !c.state.CompareAndSwap(running, settled) {
 			defer c.leave(s)
-			c.bury(s, err)
+			s.reply = make(chan bool, 1) // the old one may still be on its way to Do
+			c.bury(err)
 			return
 		}
 		c.over()

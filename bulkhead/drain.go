@@ -71,15 +71,15 @@ func (b *Bulkhead) giveUp() {
 
 // handBack empties the queue of tasks.
 func (b *Bulkhead) handBack() {
-	for r := b.dequeue(); r != nil; r = b.dequeue() {
-		b.tellDone(nil, r.task, r.handed(b.reject(ShutDown)))
+	for a := b.dequeue(); a != nil; a = b.dequeue() {
+		b.tellDone(nil, a.task, a.handed(b.reject(ShutDown)))
 	}
 }
 
 // handed counts a task that is handed back, if that is what err says.
-func (r *run) handed(err error) error {
-	if err == error(&r.b.refused[ShutDown]) {
-		r.b.counts.handedBack.Add(1)
+func (a *assignment) handed(err error) error {
+	if err == error(&a.b.refused[ShutDown]) {
+		a.b.counts.handedBack.Add(1)
 	}
 	return err
 }

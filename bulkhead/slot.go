@@ -23,7 +23,7 @@ type slot struct {
 	b     *Bulkhead
 	index uint32
 	work  chan worker // to the resident goroutine
-	reply chan bool   // of a Do; see run.reply
+	reply chan bool   // of a Do; see call.reply
 	alarm *time.Timer // made at the first run with a timeout
 	_     [24]byte
 }
@@ -143,21 +143,21 @@ func (b *Bulkhead) match() {
 
 // dispatch starts the next queued task in s, if there is one.
 func (b *Bulkhead) dispatch(s *slot) bool {
-	r := b.dequeue()
-	if r == nil {
+	a := b.dequeue()
+	if a == nil {
 		return false
 	}
-	s.start(r)
+	s.start(a)
 	return true
 }
 
 // dequeue returns the first queued task, or nil.
-func (b *Bulkhead) dequeue() *run {
+func (b *Bulkhead) dequeue() *assignment {
 	select {
-	case r := <-b.tasks:
+	case a := <-b.tasks:
 		b.watch.Add(-1)
 		<-b.room
-		return r
+		return a
 	default:
 		return nil
 	}

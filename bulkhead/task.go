@@ -51,22 +51,22 @@ func (b *Bulkhead) TrySubmit(t Task) error {
 	if err := b.greet(context.Background()); err != nil {
 		return err
 	}
-	r := b.newRun(t)
+	a := b.assign(t)
 	if s := b.trySlot(); s != nil {
 		if b.meter != nil && !b.meter.take() {
 			if b.cfg.Queue == 0 {
 				b.release(s)
 				return b.reject(RateLimited)
 			}
-			r.enqueued()
-			s.start(r) // it waits for the rate in its slot
+			a.enqueued()
+			s.start(a) // it waits for the rate in its slot
 			return nil
 		}
-		return b.launch(s, r)
+		return b.launch(s, a)
 	}
 	select {
 	case b.room <- struct{}{}:
-		b.enqueue(r)
+		b.enqueue(a)
 		return nil
 	default:
 		return b.reject(Full)
@@ -83,25 +83,25 @@ func (b *Bulkhead) Submit(ctx context.Context, t Task) error {
 	if err := b.greet(ctx); err != nil {
 		return err
 	}
-	r := b.newRun(t)
-	r.by = b.deadline(ctx)
+	a := b.assign(t)
+	a.by = b.deadline(ctx)
 	var w wait
 	defer w.stop()
 	s := b.trySlot()
 	if s == nil && b.cfg.Queue > 0 {
-		if b.hopeless(r.by) {
+		if b.hopeless(a.by) {
 			return b.reject(WouldBeLate)
 		}
 		if err := b.awaitRoom(ctx, &w); err != nil {
 			return err
 		}
-		r.start = w.since
-		b.enqueue(r)
+		a.start = w.since
+		b.enqueue(a)
 		return nil
 	}
 	if s == nil {
 		var err error
-		if b.hopeless(r.by) {
+		if b.hopeless(a.by) {
 			return b.reject(WouldBeLate)
 		}
 		if s, err = b.receiveSlot(ctx, b.toCaller, w.start(b)); err != nil {
@@ -115,7 +115,7 @@ func (b *Bulkhead) Submit(ctx context.Context, t Task) error {
 		}
 	}
 	s.waited = w.soFar(b)
-	return b.launch(s, r)
+	return b.launch(s, a)
 }
 
 // awaitRoom waits for a place in the queue and takes it.
@@ -142,20 +142,20 @@ func (b *Bulkhead) awaitRoom(ctx context.Context, w *wait) error {
 }
 
 // launch starts a task that has all it needs but the last checks.
-func (b *Bulkhead) launch(s *slot, r *run) error {
-	if err := b.permit(s, r.by); err != nil {
+func (b *Bulkhead) launch(s *slot, a *assignment) error {
+	if err := b.permit(s, a.by); err != nil {
 		return err
 	}
-	r.pass = s.pass
-	s.start(r)
+	a.pass = s.pass
+	s.start(a)
 	return nil
 }
 
 // enqueue puts a task that has its place in the room into the queue.
-func (b *Bulkhead) enqueue(r *run) {
-	r.enqueued()
+func (b *Bulkhead) enqueue(a *assignment) {
+	a.enqueued()
 	b.watch.Add(1)
-	b.tasks <- r // never blocks: there is a place for each in the room
+	b.tasks <- a // never blocks: there is a place for each in the room
 	// Publish, then look: release and Close do it the other way round.
 	if b.closed.Load() {
 		b.handBack()
@@ -165,36 +165,36 @@ func (b *Bulkhead) enqueue(r *run) {
 }
 
 // enqueued begins the task's wait, unless Submit's has begun it.
-func (r *run) enqueued() {
-	r.queued = true
-	if r.start == 0 {
-		r.start = r.b.now()
+func (a *assignment) enqueued() {
+	a.queued = true
+	if a.start == 0 {
+		a.start = a.b.now()
 	}
 }
 
 // admit makes, in its slot, the checks of a task that comes from the queue.
 // The error is what Done is to be told.
-func (r *run) admit(s *slot) error {
-	b, ctx := r.b, context.Background()
-	w := wait{begun: true, since: r.start, limit: b.cfg.MaxWait}
+func (a *assignment) admit(s *slot) error {
+	b, ctx := a.b, context.Background()
+	w := wait{begun: true, since: a.start, limit: b.cfg.MaxWait}
 	defer w.stop()
 	if left, limited := w.left(b); limited && left < 0 {
 		return b.reject(WaitedTooLong)
 	}
 	if err := b.greet(ctx); err != nil {
-		return r.handed(err)
+		return a.handed(err)
 	}
 	if b.meter != nil && !b.meter.take() {
 		if err := b.awaitToken(ctx, &w); err != nil {
-			return r.handed(err)
+			return a.handed(err)
 		}
 	}
-	p, err := b.passes(r.by)
+	p, err := b.passes(a.by)
 	if err != nil {
 		b.returnToken()
 		return err
 	}
-	r.pass = p
+	a.pass = p
 	s.waited = w.soFar(b)
 	return nil
 }

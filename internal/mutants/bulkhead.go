@@ -5,7 +5,7 @@ package main
 var bulkheadMutants = []mutant{
 	{"the slot is released at the timeout", []edit{
 		{"do.go", "\tif !mine {\n\t\tvar zero T", "\tif !mine {\n\t\tb.release(s)\n\t\tvar zero T"},
-		{"do.go", "\t\t\tdefer c.leave(s)\n\t\t\tc.bury(s, err)", "\t\t\tc.bury(s, err)"},
+		{"do.go", "\t\t\tdefer c.leave(s)\n", ""},
 	}},
 	{"the context is not looked at again after a wait", []edit{
 		{"wait.go", "\tif err := b.stop(ctx); err != nil {\n\t\tb.release(s)\n\t\treturn nil, err\n\t}\n\treturn s, nil", "\treturn s, nil"},
@@ -44,7 +44,7 @@ var bulkheadMutants = []mutant{
 		{"do.go", "\tif !mine {\n\t\tvar zero T", "\tmine = s.run.Load() != &c.run\n\tif !mine {\n\t\tvar zero T"},
 	}},
 	{"a ghost gives its slot back with the old reply channel", []edit{
-		{"run.go", "if r.reply != nil {\n\t\ts.reply = make(chan bool, 1)", "if r.reply != nil && r.b == nil {\n\t\ts.reply = make(chan bool, 1)"},
+		{"do.go", "\t\t\ts.reply = make(chan bool, 1) // the old", "\t\t\t// the old"},
 	}},
 
 	{"an alarm takes the next run for the one it was set for", []edit{
@@ -86,7 +86,7 @@ var bulkheadMutants = []mutant{
 		{"run.go", "if r.state.Load() != running {", "if r.state.Load() == settled {"},
 	}},
 	{"the context of a run knows no caller", []edit{
-		{"context.go", "if r.cooperative && r.parent.Done() != nil {", "if r.cooperative && r.parent == nil {"},
+		{"context.go", "if r.owner == nil && r.parent.Done() != nil {", "if r.owner == nil && r.parent == nil {"},
 	}},
 	{"Drain cancels without its cause", []edit{
 		{"context.go", "\tcase drained:\n\t\tby = s.b.base", "\tcase drained:\n\t\tby = s.b.ended"},
