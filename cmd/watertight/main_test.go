@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"iter"
 	"net/http"
@@ -27,6 +28,10 @@ const asProgram = "WATERTIGHT_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	// Most of them wait most of the time, for an ack deadline in another process.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	brokertest.Main(m)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -237,22 +238,27 @@ func TestServe_TellsAboutItself(t *testing.T) {
 		t.Errorf("GET /nothing: got %d, want 404", status)
 	}
 
-	_, metrics := get(t, http+"/metrics")
-	for _, want := range []string{
-		`watertight_deliveries_total{service="payment",verdict="done"} 20`,
-		`watertight_deliveries_total{service="notification",verdict="done"} 20`,
-		`watertight_bulkhead_slots{service="inventory"} 16`,
-		`watertight_bulkhead_in_use{service="inventory"} 0`,
-		`watertight_bulkhead_ghosts{service="payment"} 0`,
-		`watertight_breaker_state{service="payment"} 0`,
-		`watertight_dead_letters{service="payment"} 0`,
-		`watertight_end_to_end_duration_seconds_count{service="payment"} 20`,
-		`watertight_build_info{`,
-		`go_goroutines`,
-		`process_open_fds`,
-	} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("/metrics has no %s", want)
+	// An outcome is stored before it is counted.
+	metrics, missing := "", []string{}
+	for deadline := time.Now().Add(patience); ; {
+		if _, metrics = get(t, http+"/metrics"); time.Now().After(deadline) {
+			t.Fatalf("/metrics has no %q:\n%s", missing, metrics)
+		}
+		missing = slices.DeleteFunc([]string{
+			`watertight_deliveries_total{service="payment",verdict="done"} 20`,
+			`watertight_deliveries_total{service="notification",verdict="done"} 20`,
+			`watertight_bulkhead_slots{service="inventory"} 16`,
+			`watertight_bulkhead_in_use{service="inventory"} 0`,
+			`watertight_bulkhead_ghosts{service="payment"} 0`,
+			`watertight_breaker_state{service="payment"} 0`,
+			`watertight_dead_letters{service="payment"} 0`,
+			`watertight_end_to_end_duration_seconds_count{service="payment"} 20`,
+			`watertight_build_info{`,
+			`go_goroutines`,
+			`process_open_fds`,
+		}, func(want string) bool { return strings.Contains(metrics, want) })
+		if len(missing) == 0 {
+			break
 		}
 	}
 	problems, err := promlint.New(strings.NewReader(metrics)).Lint()
