@@ -46,7 +46,7 @@ func newShop(t *testing.T) *shop {
 	}
 	return &shop{t: t, world: world, args: []string{
 		"serve", "--store", t.TempDir(), "--port", freePort(t), "--gateway", world.PaymentURL(), "--mail", world.MailAddr(), "--stock", stock,
-		"--listen", "127.0.0.1:0", "--timeout", "500ms", "--retry", "200ms,400ms,1s",
+		"--listen", "127.0.0.1:0", "--timeout", "2s", "--retry", "200ms,400ms,1s",
 	}}
 }
 
@@ -322,8 +322,8 @@ func TestServe_AProcessAService(t *testing.T) {
 		t.Fatalf("%d orders could not be placed", len(rest))
 	}
 	for _, args := range [][]string{
-		{"serve", "payment", "-s", url, "--gateway", s.world.PaymentURL(), "--replicas", "1", "--timeout", "500ms", "--retry", "200ms,400ms,1s", "--listen", "127.0.0.1:0"},
-		{"serve", "notification", "-s", url, "--mail", s.world.MailAddr(), "--replicas", "1", "--timeout", "500ms", "--retry", "200ms,400ms,1s", "--listen", "127.0.0.1:0"},
+		{"serve", "payment", "-s", url, "--gateway", s.world.PaymentURL(), "--replicas", "1", "--timeout", "2s", "--retry", "200ms,400ms,1s", "--listen", "127.0.0.1:0"},
+		{"serve", "notification", "-s", url, "--mail", s.world.MailAddr(), "--replicas", "1", "--timeout", "2s", "--retry", "200ms,400ms,1s", "--listen", "127.0.0.1:0"},
 	} {
 		start(t, args...).await("serve.started")
 	}
