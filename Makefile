@@ -47,9 +47,20 @@ fuzz: ## run every fuzz target for FUZZTIME
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## run the benchmarks, and those against other libraries in bench/
+bench: ## compare bulkhead with what it is made of and with other libraries; one table, exit 1 if an aim is missed
+	cd bench && go run ./bulkhead
+
+.PHONY: bench-check
+bench-check: ## vet and test the benchmarks' own module
+	cd bench && go vet ./... && go test $(TESTFLAGS) ./...
+
+.PHONY: benchmarks
+benchmarks: ## run the benchmarks beside the code
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) ./...
-	$(if $(wildcard bench/go.mod),cd bench && go test -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) ./...)
+
+.PHONY: mutants
+mutants: ## break the code in known ways and see the tests turn red
+	go run ./internal/mutants
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## go vet, and golangci-lint with gofumpt and the floors

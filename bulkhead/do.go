@@ -238,12 +238,10 @@ func (b *Bulkhead) classify(ctx context.Context, err error) Outcome {
 	if err == nil {
 		return Success
 	}
-	var r *Rejection
-	if errors.As(err, &r) {
+	if _, ok := errors.AsType[*Rejection](err); ok {
 		return Neutral
 	}
-	var timeout *TimeoutError
-	if errors.As(err, &timeout) {
+	if _, ok := errors.AsType[*TimeoutError](err); ok {
 		return Failure
 	}
 	for _, by := range [...]context.Context{ctx, b.base} {

@@ -82,7 +82,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		// The context ends with the run: what is wanted of the answer is read now.
 		body, err := io.ReadAll(answer.Body)
-		answer.Body.Close()
+		_ = answer.Body.Close()
 		if err != nil {
 			return nil, err
 		}
@@ -116,8 +116,7 @@ func Example_roundTripper() {
 	client := &http.Client{Transport: &Transport{Bulkhead: gateway, Next: http.DefaultTransport}}
 	get := func() {
 		answer, err := client.Get(server.URL)
-		var refused *bulkhead.Rejection
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*bulkhead.Rejection](err); ok {
 			fmt.Println(refused, "- again in", refused.RetryAfter().Round(time.Minute))
 			return
 		}
@@ -125,7 +124,7 @@ func Example_roundTripper() {
 			fmt.Println(err)
 			return
 		}
-		defer answer.Body.Close()
+		defer func() { _ = answer.Body.Close() }()
 		body, err := io.ReadAll(answer.Body)
 		fmt.Println(answer.StatusCode, string(body), err)
 	}

@@ -112,7 +112,7 @@ func (t tester) test(ctx context.Context, m mutant) (failed string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("make an overlay: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	overlay, err := t.overlay(dir, m)
 	if err != nil {
 		return "", err

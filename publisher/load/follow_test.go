@@ -91,7 +91,7 @@ func TestFollow_SettlesAtTheTimeThatTheBrokerSays(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		time.Sleep(start.Add(100 * ms).Sub(time.Now()))
+		time.Sleep(time.Until(start.Add(100 * ms)))
 		settle(t, b, order.Payment, order.Authorized, all[0])
 		settle(t, b, order.Payment, order.Pending, all[1])
 		settle(t, b, order.Notification, order.Sent, all[0]) // nobody asked
