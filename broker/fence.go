@@ -100,7 +100,7 @@ func (c *Conn) LastSeq(ctx context.Context, stream, subject string) (uint64, err
 // A round of reading: what is asked for at a time, small against what a
 // connection buffers.
 const (
-	readMessages = 1000
+	readMessages = 10_000
 	readBytes    = 4 << 20
 )
 

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
@@ -156,7 +158,7 @@ func TestStoreAfter_SaysWhyNot(t *testing.T) {
 // More than a round holds, by number and by bytes.
 func TestReadAfter_ReadsOnInRounds(t *testing.T) {
 	for name, tt := range map[string]struct{ messages, bytes int }{
-		"many":  {2500, 10},
+		"many":  {12_000, 10},
 		"large": {100, 100 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,6 +183,60 @@ func TestReadAfter_ReadsOnInRounds(t *testing.T) {
 			}
 			for range c.ReadAfter(t.Context(), broker.StreamStock, broker.StockSubject(0), 0) {
 				break // and nothing is yielded after that, or the loop panics
+			}
+		})
+	}
+}
+
+// A broker that speaks but whose words don't all arrive.
+func TestReadAfter_NoticesWhatIsMissing(t *testing.T) {
+	message := func(seq, before string) nats.Header {
+		return nats.Header{"Nats-Sequence": {"9", seq}, "Nats-Last-Sequence": {before}} // the broker's is the last
+	}
+	end := func(last, pending string) nats.Header {
+		return nats.Header{"Status": {"204"}, "Nats-Last-Sequence": {last}, "Nats-Num-Pending": {pending}}
+	}
+	for name, tt := range map[string]struct {
+		answers []nats.Header
+		want    []uint64
+		err     string
+	}{
+		"nothing is":           {[]nats.Header{message("3", "0"), message("4", "3"), end("4", "0")}, []uint64{3, 4}, ""},
+		"the first":            {[]nats.Header{message("4", "3"), end("4", "0")}, nil, "lost"},
+		"one between":          {[]nats.Header{message("3", "0"), message("5", "4"), end("5", "0")}, []uint64{3}, "lost"},
+		"the last":             {[]nats.Header{message("3", "0"), end("4", "0")}, []uint64{3}, "lost"},
+		"all of them":          {[]nats.Header{end("4", "0")}, nil, "lost"},
+		"the end":              {[]nats.Header{message("3", "0")}, []uint64{3}, "deadline"},
+		"what we have to say":  {[]nats.Header{{"Status": {"408"}, "Description": {"Bad Request"}}}, nil, "408 Bad Request"},
+		"the way to the words": {[]nats.Header{{"Status": {"503"}}}, nil, "no responders"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := brokertest.Start(t)
+			c, fake := s.Connect(), s.Connect().NATS()
+			if _, err := fake.Subscribe("$JS.API.DIRECT.GET.FAKE", func(m *nats.Msg) {
+				for _, h := range tt.answers {
+					if err := fake.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h}); err != nil {
+						t.Error(err)
+					}
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := fake.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var got []uint64
+			var failed error
+			for m, err := range c.ReadAfter(ctx, "FAKE", "fake", 2) {
+				if failed = err; err == nil {
+					got = append(got, m.Seq)
+				}
+			}
+			if !slices.Equal(got, tt.want) || (failed == nil) != (tt.err == "") || (failed != nil && !strings.Contains(failed.Error(), tt.err)) {
+				t.Errorf("got %v, %v, want %v and %q", got, failed, tt.want, tt.err)
 			}
 		})
 	}
