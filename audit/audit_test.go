@@ -381,3 +381,31 @@ func TestAccount_LooksAgainForWhatIsReplayedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// finished is a world in which an order is replayed behind the audit's back, in the
+// first look, and before the second is done, and trimmed with its outcome.
+type finished struct{ *behind }
+
+func (f finished) Read(ctx context.Context, stream string, after, last uint64, take func(audit.Entry)) (uint64, error) {
+	if stream == retries && f.look == 1 {
+		f.outcome(1, 1, order.Sent)
+		f.remove(retries, f.wait)
+		f.remove(broker.StreamOrders, 1)
+		f.remove(broker.StreamOutcomes, 1)
+	}
+	return f.behind.Read(ctx, stream, after, last, take)
+}
+
+func TestAccount_WhatIsTrimmedBetweenTwoLooksIsNotLost(t *testing.T) {
+	f := finished{&behind{world: newWorld(), times: 1}}
+	f.place()
+	f.acked[1], f.delivered = true, 1
+	f.letter = f.world.letter(1, 0)
+	r, err := audit.RunOn(t.Context(), f, []order.Service{order.Payment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(audit.Account{Service: order.Payment}, r.Services[0]); diff != "" || f.look != 2 {
+		t.Errorf("after %d looks, want 2: -want +got\n%s", f.look, diff)
+	}
+}

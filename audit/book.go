@@ -42,6 +42,9 @@ type book struct {
 	reads       map[string]bool   // which subjects of ORDERS are the service's
 	look        int32             // the current one
 
+	// oldest is the first order that wasn't trimmed when the current look ended.
+	oldest uint64
+
 	// kept is since when outcomes of trimmed orders are there; zero: always.
 	kept time.Time
 }
@@ -226,7 +229,8 @@ func (b *book) account() (sum Account, again bool) {
 			continue
 		}
 		where, owed := whereabouts(t, lives)
-		if where == nowhere && t&accepted == 0 && b.closed(where, owed) {
+		there := t&accepted != 0 && seq >= b.oldest
+		if where == nowhere && !there && b.closed(where, owed) {
 			continue // trimmed since the audit began, and so are its outcomes perhaps
 		}
 		if where == nowhere && seq > b.durables.Floor {

@@ -112,24 +112,19 @@ func run(ctx context.Context, src source, services []order.Service) (Report, err
 	for s, d := range state {
 		a.books[s] = newBook(s, d, orders)
 	}
-	for look := int32(1); ; look++ {
+	if _, err := a.Read(ctx, broker.StreamOrders, orders.First-1, orders.Last, a.order); err != nil {
+		return r, fmt.Errorf("audit: %w", err)
+	}
+	for look, again := int32(1), true; again; look++ {
 		if err := a.look(ctx, look); err != nil {
 			return r, fmt.Errorf("audit: %w", err)
 		}
-		if look == 1 {
-			if _, err := a.Read(ctx, broker.StreamOrders, orders.First-1, orders.Last, a.order); err != nil {
-				return r, fmt.Errorf("audit: %w", err)
-			}
-		}
-		again := false
+		again = false
 		r.Services = r.Services[:0]
 		for _, s := range services {
 			sum, more := a.books[s].account()
 			r.Services = append(r.Services, sum)
 			again = again || more
-		}
-		if !again {
-			break
 		}
 	}
 	return r, a.name(ctx, r)
@@ -164,16 +159,20 @@ func (a *auditor) look(ctx context.Context, n int32) (err error) {
 	return a.horizon(ctx, n)
 }
 
-// horizon learns since when the outcomes of trimmed orders are there. It is
-// needed before the records of the desk are read, so as not to keep those that
-// are history, and after, since trimming goes on.
+// horizon learns which orders are there and since when the outcomes of trimmed ones
+// are. It is needed before the records of the desk are read, so as not to keep
+// those that are history, and after, since trimming goes on.
 func (a *auditor) horizon(ctx context.Context, look int32) error {
 	outcomes, err := a.Span(ctx, broker.StreamOutcomes)
 	if err != nil {
 		return err
 	}
+	orders, err := a.Span(ctx, broker.StreamOrders)
+	if err != nil {
+		return err
+	}
 	for _, b := range a.books {
-		b.look = look
+		b.look, b.oldest = look, orders.First
 		if outcomes.First > 1 {
 			b.kept = outcomes.Since.Add(dedupe)
 		}

@@ -25,53 +25,63 @@ import (
 //   - the account adds up.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		seed := rapid.Uint64().Draw(rt, "seed") // what rapid draws by itself is too tame: small numbers, the first choice
-		p := &play{world: newWorld(), rand: rand.New(rand.NewPCG(seed, 0)), held: make(map[uint64]bool), lost: make(map[uint64]bool), trimmed: make(map[uint64]bool)}
-		p.act(rapid.IntRange(0, 300).Draw(rt, "before"), rapid.Bool().Draw(rt, "lossy"))
-		most := rapid.IntRange(0, 8).Draw(rt, "meanwhile")
-		budget := 400 // the world rests at last, or an audit could go on for ever
-		floor := p.floor()
-		asked := false
-		p.meanwhile = func() {
-			if !asked { // the floor that the audit is told
-				asked, floor = true, p.floor()
-				return
-			}
-			if n := min(budget, most); n > 0 {
-				n = p.rand.IntN(n + 1)
-				budget -= n
-				p.act(n, false)
-			}
-		}
-		missing := make(map[uint64]bool)
-		for _, seq := range p.nowhere(floor) {
-			missing[seq] = true
-		}
-		rests := most == 0
-		r, err := audit.RunOn(rt.Context(), p, []order.Service{order.Payment})
-		if err != nil {
-			rt.Fatal(err)
-		}
-		a := r.Services[0]
-		if sum := a.Done + a.Waiting + a.Running + a.Dead + a.Discarded + a.Lost; sum != a.Accepted {
-			rt.Errorf("the account adds up to %d: %+v", sum, a)
-		}
-		for _, f := range a.Findings {
-			if f.Kind != audit.Lost {
-				continue
-			}
-			if !p.lost[f.Seq] || (rests && !p.trimmed[f.Seq] && !missing[f.Seq]) {
-				rt.Errorf("order %d is called lost, and is not: %+v", f.Seq, a)
-			}
-			delete(missing, f.Seq)
-		}
-		still := p.nowhere(floor) // what had begun before may have brought one back
-		for seq := range missing {
-			if !p.trimmed[seq] && slices.Contains(still, seq) {
-				rt.Errorf("order %d is lost and wasn't found: %+v", seq, a)
-			}
+		before, most := rapid.IntRange(0, 300).Draw(rt, "before"), rapid.IntRange(0, 8).Draw(rt, "meanwhile")
+		lossy := rapid.Bool().Draw(rt, "lossy")
+		// What rapid draws by itself is too tame: small numbers, the first choice.
+		seed := rapid.Uint64().Draw(rt, "seed")
+		for world := range uint64(10) {
+			playOn(rt, rand.New(rand.NewPCG(seed, world)), before, most, lossy)
 		}
 	})
+}
+
+// playOn takes steps before an audit, and at most so many before each message that
+// it reads.
+func playOn(rt *rapid.T, random *rand.Rand, before, most int, lossy bool) {
+	p := &play{world: newWorld(), rand: random, held: make(map[uint64]bool), lost: make(map[uint64]bool), trimmed: make(map[uint64]bool)}
+	p.act(before, lossy)
+	budget := 400 // the world rests at last, or an audit could go on for ever
+	floor := p.floor()
+	asked := false
+	p.meanwhile = func() {
+		if !asked { // the floor that the audit is told
+			asked, floor = true, p.floor()
+			return
+		}
+		if n := min(budget, most); n > 0 {
+			n = p.rand.IntN(n + 1)
+			budget -= n
+			p.act(n, false)
+		}
+	}
+	missing := make(map[uint64]bool)
+	for _, seq := range p.nowhere(floor) {
+		missing[seq] = true
+	}
+	rests := most == 0
+	r, err := audit.RunOn(rt.Context(), p, []order.Service{order.Payment})
+	if err != nil {
+		rt.Fatal(err)
+	}
+	a := r.Services[0]
+	if sum := a.Done + a.Waiting + a.Running + a.Dead + a.Discarded + a.Lost; sum != a.Accepted {
+		rt.Errorf("the account adds up to %d: %+v", sum, a)
+	}
+	for _, f := range a.Findings {
+		if f.Kind != audit.Lost {
+			continue
+		}
+		if !p.lost[f.Seq] || (rests && !p.trimmed[f.Seq] && !missing[f.Seq]) {
+			rt.Errorf("order %d is called lost, and is not: %+v", f.Seq, a)
+		}
+		delete(missing, f.Seq)
+	}
+	still := p.nowhere(floor) // what had begun before may have brought one back
+	for seq := range missing {
+		if !p.trimmed[seq] && slices.Contains(still, seq) {
+			rt.Errorf("order %d is lost and wasn't found: %+v", seq, a)
+		}
+	}
 }
 
 // play is a world at work.
