@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -49,11 +51,15 @@ func newAudit(a *app) *cobra.Command {
   accepted = done + waiting + running + dead + discarded + lost
 
 It reads what the broker holds and may be run at any time; an order on its way is
-never taken for a lost one.
+never taken for a lost one. Orders that were trimmed were settled by all services:
+they are counted only while they wait or lie dead.
 
-Exit code 1: an order is lost. A double (an order that ended twice in one service,
-such as after a crash between storing and acknowledging, more than two minutes
-apart) is listed and is no failure: the services are idempotent by the order's id.`,
+Exit code 1: an order is lost, that is, nowhere. A double (an order that ended twice
+in one service, such as after a crash between storing and acknowledging, more than
+two minutes apart) is listed and is no failure: the services are idempotent by the
+order's id. Exit code 4: the broker doesn't know the service.
+
+Of each service at most 100 lost orders and 100 doubles are listed; all are counted.`,
 		Example: `  watertight audit
   watertight audit payment -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,6 +79,9 @@ apart) is listed and is no failure: the services are idempotent by the order's i
 			}
 			defer conn.Close()
 			r, err := audit.Run(cmd.Context(), conn, services)
+			if errors.Is(err, audit.ErrNotProvisioned) {
+				return &exitError{exitNothing, err}
+			}
 			if err != nil {
 				return err
 			}
@@ -80,7 +89,7 @@ apart) is listed and is no failure: the services are idempotent by the order's i
 				return err
 			}
 			if n := r.Lost(); n > 0 {
-				return fmt.Errorf("%d orders are lost", n)
+				return fmt.Errorf("orders lost: %d", n)
 			}
 			return nil
 		},
@@ -112,12 +121,35 @@ func (a *app) printAudit(r audit.Report) error {
 	if err := table(a.stdout, []string{"SERVICE", "ACCEPTED", "DONE", "WAITING", "RUNNING", "DEAD", "DISCARDED", "LOST", "DOUBLE"}, rows); err != nil {
 		return err
 	}
-	for _, s := range v.Services {
+	return a.printFindings(v.Services)
+}
+
+// printFindings lists what is wrong, and says how to see more of it.
+func (a *app) printFindings(services []accountView) error {
+	var (
+		rows           [][]string
+		order, letters string // the first of its kind, for a hint
+	)
+	for _, s := range services {
 		for _, f := range s.Findings {
-			if _, err := fmt.Fprintf(a.stdout, "%s  %s  %s %d  %s  replays %d\n", f.Kind, s.Service, broker.StreamOrders, f.Seq, printable(f.OrderID), f.Generation); err != nil {
-				return err
+			seq := strconv.FormatUint(f.Seq, 10)
+			rows = append(rows, []string{string(f.Kind), string(s.Service), seq, printable(f.OrderID), strconv.Itoa(f.Generation)})
+			order = cmp.Or(order, seq)
+			if f.Kind == audit.DeadTwice || f.Kind == audit.DoneAndDead {
+				letters = cmp.Or(letters, f.OrderID)
 			}
 		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	fmt.Fprintln(a.stdout)
+	if err := table(a.stdout, []string{"FINDING", "SERVICE", "SEQ", "ORDER", "GENERATION"}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "`nats stream get %s %s` shows an order as it was accepted\n", broker.StreamOrders, order)
+	if letters != "" {
+		fmt.Fprintf(a.stderr, "`%s` lists the letters of an order\n", a.self("dlq ls --order "+letters))
 	}
 	return nil
 }
