@@ -230,7 +230,7 @@ func TestPanic_ComesBackWithItsStackAndGivesTheSlotBack(t *testing.T) {
 		"Do": func(b *bulkhead.Bulkhead, fn func(context.Context) error) error {
 			got := make(chan error, 1)
 			go func() {
-				err := error(bulkhead.ErrGoexit) // without a timeout, of this goroutine
+				err := bulkhead.ErrGoexit // without a timeout, of this goroutine
 				defer func() { got <- err }()
 				err = do(context.Background(), b, fn)
 			}()
