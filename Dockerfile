@@ -6,6 +6,15 @@
 # GOPROXY is passed on when it is given: --build-arg GOPROXY="$(go env GOPROXY)".
 # deploy/images.sh (make images) does all of this, also where no registry is.
 
+# The official server as another user than root. A named volume takes its owner
+# from the image's folder, so the folder has to be there. The version is go.mod's.
+FROM golang:1.26 AS data
+RUN mkdir /data
+
+FROM nats:2.15.2 AS broker
+COPY --from=data --chown=65532:65532 /data /data
+USER 65532:65532
+
 FROM golang:1.26 AS build
 ARG GOPROXY
 ENV CGO_ENABLED=0
@@ -13,14 +22,8 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN go build -trimpath -ldflags '-s -w' -o /out/watertight ./cmd/watertight
-RUN mkdir /out/data
-
-# The official server as another user than root. A named volume takes its owner
-# from the image's folder, so the folder has to be there. The version is go.mod's.
-FROM nats:2.15.2 AS broker
-COPY --from=build --chown=65532:65532 /out/data /data
-USER 65532:65532
+# The compiler's cache is of no use to the next build, which begins before it.
+RUN go build -trimpath -ldflags '-s -w' -o /out/watertight ./cmd/watertight && go clean -cache
 
 FROM scratch AS watertight
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
