@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,21 +21,41 @@ import (
 
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
+	"github.com/watertight-go/watertight/broker/embedded"
 )
 
 // asProgram is the variable by which the test binary becomes the program, so that
 // tests see what a user sees: processes, signals, exit codes, both outputs.
 const asProgram = "WATERTIGHT_TEST_AS_PROGRAM"
 
+// asBroker makes it a NATS server on the folder and the port of its arguments.
+const asBroker = "WATERTIGHT_TEST_AS_BROKER"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	if os.Getenv(asBroker) != "" {
+		serveBroker(os.Args[1], os.Args[2])
 	}
 	// Most of them wait most of the time, for an ack deadline in another process.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	brokertest.Main(m)
+}
+
+// serveBroker runs until it is killed.
+func serveBroker(store, port string) {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := embedded.Start(embedded.Config{Store: store, Port: n}); err != nil {
+		panic(err)
+	}
+	fmt.Fprintln(os.Stderr, "broker is ready")
+	select {}
 }
 
 // patience ends what hangs. Nothing that works comes near it.
@@ -106,7 +128,22 @@ type process struct {
 // start starts the program. The test's end kills it.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: command(context.Background(), args...), events: make(chan map[string]any, 4096), lines: make(chan string, 4096), ended: make(chan struct{})}
+	return startCommand(t, command(t.Context(), args...))
+}
+
+// startBroker starts a NATS server of its own process and waits until it is ready.
+func startBroker(t *testing.T, store, port string) *process {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], store, port)
+	cmd.Env = append(os.Environ(), asBroker+"=1")
+	p := startCommand(t, cmd)
+	p.await("broker is ready")
+	return p
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, events: make(chan map[string]any, 4096), lines: make(chan string, 4096), ended: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +175,7 @@ func start(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("log of watertight %q:\n%s", args, p.text())
+			t.Logf("log of %q:\n%s", cmd.Args[1:], p.text())
 		}
 	})
 	return p

@@ -30,6 +30,7 @@ import (
 type shop struct {
 	t     *testing.T
 	world *sim.World
+	stock string // file
 	args  []string
 }
 
@@ -44,7 +45,7 @@ func newShop(t *testing.T) *shop {
 	if err := os.WriteFile(stock, []byte(load.StockCSV()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &shop{t: t, world: world, args: []string{
+	return &shop{t: t, world: world, stock: stock, args: []string{
 		"serve", "--store", t.TempDir(), "--port", freePort(t), "--gateway", world.PaymentURL(), "--mail", world.MailAddr(), "--stock", stock,
 		"--listen", "127.0.0.1:0", "--timeout", "2s", "--retry", "200ms,400ms,1s",
 	}}
