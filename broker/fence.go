@@ -17,8 +17,8 @@ import (
 // all that was there. Its writers read it, decide, and store what they decided
 // with StoreAfter; of several who do so at once, one succeeds.
 
-// ErrConflict: the subject's last message isn't the one that was named. Nothing
-// was stored.
+// ErrConflict is returned when the subject's last message isn't the one that was
+// named. Nothing was stored.
 var ErrConflict = errors.New("somebody else has stored first")
 
 // Stored is a message of a log as it is read back.

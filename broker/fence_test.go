@@ -181,7 +181,10 @@ func TestReadAfter_ReadsOnInRounds(t *testing.T) {
 			if rest := readAll(t, c, uint64(tt.messages)); len(rest) != 0 {
 				t.Errorf("after the last: got %d messages", len(rest))
 			}
-			for range c.ReadAfter(t.Context(), broker.StreamStock, broker.StockSubject(0), 0) {
+			for _, err := range c.ReadAfter(t.Context(), broker.StreamStock, broker.StockSubject(0), 0) {
+				if err != nil {
+					t.Error(err)
+				}
 				break // and nothing is yielded after that, or the loop panics
 			}
 		})

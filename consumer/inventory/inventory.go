@@ -46,11 +46,20 @@
 //
 // # What it costs
 //
-// A StockLog keeps 24 bytes and the id of every order ever decided, about 70
-// bytes an order with the map around them, and reads the whole log when it
-// starts, some 300,000 orders a second; there are no snapshots yet. The log
-// takes about 130 bytes an order under load and 300 when each has an entry of its
-// own. A full STOCK stream refuses further decisions with broker.ErrFull.
+// One store at a time, so decisions share it: 30,000 a second when each has an
+// entry of its own, 125,000 with 16 callers, 250,000 with 256; three instances
+// that contend make 60,000 and 140,000. An instance near the broker gives way
+// now and then, or one that is far away would never get in.
+//
+// A StockLog keeps the id and 24 bytes of every order ever decided, 64 bytes with
+// the map around them (64 MB a million), and reads the whole log when it starts:
+// 550,000 orders a second from shared entries, 65,000 from an entry each. There
+// are no snapshots yet. The log takes 90 to 230 bytes an order of two lines and
+// is never trimmed; a full STOCK stream refuses further decisions with
+// broker.ErrFull, and still answers for the orders that it has.
+//
+// These were measured in one process with its broker, on two cores that had
+// other work, with a file store and one replica.
 package inventory
 
 import (
@@ -170,6 +179,22 @@ func reservation(o order.Order) (Reservation, error) {
 		}
 	}
 	return Reservation{OrderID: id, Items: sum}, nil
+}
+
+// check reports what a reservation must not have.
+func (r Reservation) check() error {
+	if len(r.Items) == 0 {
+		return fmt.Errorf("%w: nothing to reserve", order.ErrInvalid)
+	}
+	for i, it := range r.Items {
+		switch {
+		case it.Quantity < 1:
+			return fmt.Errorf("%w: %d of %s", order.ErrInvalid, it.Quantity, it.SKU)
+		case i > 0 && r.Items[i-1].SKU >= it.SKU:
+			return fmt.Errorf("%w: %s stands twice or not in its place", order.ErrInvalid, it.SKU)
+		}
+	}
+	return nil
 }
 
 func bySKU(a, b Item) int { return cmp.Compare(a.SKU, b.SKU) }

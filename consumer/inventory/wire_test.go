@@ -94,6 +94,7 @@ func (c *wireConn) Write(p []byte) (int, error) {
 	}
 	// An entry is one line of JSON, and nothing else here has braces.
 	switch c.wire.entry(bytes.Clone(p[bytes.Index(p, []byte(`{"schema"`)) : bytes.LastIndexByte(p, '}')+1])) {
+	case arrives:
 	case unanswered:
 		c.deaf.Store(true)
 		time.AfterFunc(time.Second, func() { _ = c.Close() }) // a bubble's second: the broker has done all it can do
