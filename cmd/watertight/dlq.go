@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -301,7 +297,7 @@ func newDLQAct(a *app, name, short, done string, act func(*deadletter.Desk, cont
 	f.add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all letters")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which")
-	a.outputFlag(cmd, formTable, formNDJSON)
+	a.outputFlag(cmd, formTable, formJSON, formNDJSON)
 	return cmd
 }
 
@@ -314,6 +310,7 @@ type actResult struct {
 
 func (a *app) act(ctx context.Context, desk *deadletter.Desk, seqs []uint64, done string, dryRun bool, act func(*deadletter.Desk, context.Context, uint64) error) error {
 	failed, missing := 0, 0
+	results := make([]actResult, 0, len(seqs))
 	for _, seq := range seqs {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -334,152 +331,36 @@ func (a *app) act(ctx context.Context, desk *deadletter.Desk, seqs []uint64, don
 			failed++
 			r.Status, r.Error = "failed", err.Error()
 		}
-		if a.output == formNDJSON {
-			if err := writeJSON(a.stdout, r, false); err != nil {
-				return err
-			}
-			continue
+		if err := a.reportAct(r); err != nil {
+			return err
 		}
-		fmt.Fprintln(a.stdout, strings.TrimRight(fmt.Sprintf("%d  %s  %s", r.Seq, r.Status, r.Error), " "))
+		results = append(results, r)
+	}
+	if a.output == formJSON {
+		if err := writeJSON(a.stdout, results, true); err != nil {
+			return err
+		}
 	}
 	switch n := len(seqs); {
 	case n == missing:
 		return &exitError{exitNothing, errors.New("no such dead letters")}
 	case failed == n:
-		return fmt.Errorf("none of %d letters %s", n, done)
+		return fmt.Errorf("none of %s %s", plural(n, "letter"), done)
 	case failed+missing > 0:
-		return &exitError{exitPartly, fmt.Errorf("%d of %d letters %s", n-failed-missing, n, done)}
+		return &exitError{exitPartly, fmt.Errorf("%d of %s %s", n-failed-missing, plural(n, "letter"), done)}
 	}
 	return nil
 }
 
-// letterView is a letter as it is printed.
-type letterView struct {
-	Seq           uint64              `json:"seq"`
-	At            time.Time           `json:"at"`
-	Service       order.Service       `json:"service"`
-	Reason        deadletter.Reason   `json:"reason"`
-	OrderID       string              `json:"order_id"`
-	Attempts      int                 `json:"attempts"`
-	Error         string              `json:"error"`
-	ErrorType     string              `json:"error_type"`
-	Fingerprint   string              `json:"fingerprint"`
-	Generation    int                 `json:"generation"`
-	Bytes         int                 `json:"bytes"`
-	Instance      string              `json:"instance"`
-	Version       string              `json:"version"`
-	FirstSeen     time.Time           `json:"first_seen,omitzero"`
-	OriginStream  string              `json:"origin_stream"`
-	OriginSeq     uint64              `json:"origin_seq"`
-	OriginSubject string              `json:"origin_subject"`
-	Timeline      []attemptView       `json:"timeline,omitempty"`
-	Headers       map[string][]string `json:"headers,omitempty"`
-	Data          *string             `json:"data,omitempty"`
-	DataBase64    *string             `json:"data_base64,omitempty"`
-}
-
-type attemptView struct {
-	N       int       `json:"n"`
-	Started time.Time `json:"started"`
-	TookMS  float64   `json:"took_ms"`
-	Reason  string    `json:"reason"`
-	Error   string    `json:"error,omitempty"`
-}
-
-// summary is a letter without its body, headers and timeline.
-func summary(l deadletter.Letter) letterView {
-	return letterView{
-		Seq: l.Seq, At: l.At, Service: l.Service, Reason: l.Reason, OrderID: l.Hop.OrderID, Attempts: len(l.Timeline),
-		Error: l.Error, ErrorType: l.ErrorType, Fingerprint: l.Fingerprint, Generation: l.Hop.Generation, Bytes: len(l.Data),
-		Instance: l.Instance, Version: l.Version, FirstSeen: l.Hop.FirstSeen,
-		OriginStream: l.Hop.Origin.Stream, OriginSeq: l.Hop.Origin.Seq, OriginSubject: l.Hop.Origin.Subject,
-	}
-}
-
-// whole is all of it: the body as text, or in base64 when it isn't UTF-8.
-func whole(l deadletter.Letter) letterView {
-	v := summary(l)
-	v.Headers = l.Header
-	for _, t := range l.Timeline {
-		v.Timeline = append(v.Timeline, attemptView{t.N, t.Started, float64(t.Took.Microseconds()) / 1000, t.Reason, t.Error})
-	}
-	data := string(l.Data)
-	if utf8.ValidString(data) {
-		v.Data = &data
-	} else {
-		data = base64.StdEncoding.EncodeToString(l.Data)
-		v.DataBase64 = &data
-	}
-	return v
-}
-
-var letterHeader = []string{"SEQ", "AGE", "SERVICE", "REASON", "ORDER", "ATTEMPTS", "KIND", "ERROR"}
-
-func (v letterView) row(now time.Time) []string {
-	return []string{
-		strconv.FormatUint(v.Seq, 10), age(now.Sub(v.At)), string(v.Service), printable(string(v.Reason)), printable(v.OrderID),
-		strconv.Itoa(v.Attempts), printable(v.Fingerprint), deadletter.Line(v.Error, 90),
-	}
-}
-
-// age is a duration as people say it.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return strconv.Itoa(int(d.Seconds())) + "s"
-	case d < time.Hour:
-		return strconv.Itoa(int(d.Minutes())) + "m"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d.Hours())) + "h"
-	default:
-		return strconv.Itoa(int(d.Hours()/24)) + "d"
-	}
-}
-
-// printable shows what came from outside without letting it steer the terminal.
-func printable(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\n' || r == '\t' || unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-		i += size
-	}
-	return b.String()
-}
-
-func parseSeq(s string) (uint64, error) {
-	seq, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || seq == 0 {
-		return 0, usagef("%q is not the number of a letter; `dlq ls` shows them", s)
-	}
-	return seq, nil
-}
-
-func parseSeqs(args []string) ([]uint64, error) {
-	seqs := make([]uint64, 0, len(args))
-	for _, s := range args {
-		seq, err := parseSeq(s)
-		if err != nil {
-			return nil, err
-		}
-		seqs = append(seqs, seq)
-	}
-	return seqs, nil
-}
-
-// args makes the refusal of arguments a usage error.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage(err)
-		}
+// reportAct prints a letter's line, unless all are to be one document.
+func (a *app) reportAct(r actResult) error {
+	switch a.output {
+	case formJSON:
 		return nil
+	case formNDJSON:
+		return writeJSON(a.stdout, r, false)
+	default:
+		_, err := fmt.Fprintln(a.stdout, strings.TrimRight(fmt.Sprintf("%d  %s  %s", r.Seq, r.Status, printable(r.Error)), " "))
+		return err
 	}
 }

@@ -218,6 +218,7 @@ func TestDLQ_ReplaysAndDiscards(t *testing.T) {
 	}
 	program(t, "", "dlq", "show", "-s", url, first).want(t, exitNothing, "no such dead letter")
 
+	program(t, "", "dlq", "discard", "-s", url, "--reason", "rejected", "--dry-run", "-o", "json").want(t, exitOK, `"status": "would be discarded"`)
 	program(t, "", "dlq", "discard", "-s", url, "--reason", "rejected").want(t, exitOK, "discarded")
 	program(t, "", "dlq", "discard", "-s", url, "--reason", "rejected").want(t, exitNothing, "no such dead letters")
 	program(t, "", "dlq", "discard", "-s", url, "--all").want(t, exitOK)
