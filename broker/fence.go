@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,38 +62,20 @@ func isConflict(err error) bool {
 // has none. The stream's leader is asked, so that what was acknowledged before
 // is counted.
 func (c *Conn) LastSeq(ctx context.Context, stream, subject string) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	fail := func(err error) (uint64, error) {
+	var answer struct {
+		Message place `json:"message"`
+	}
+	err := c.api(ctx, "STREAM.MSG.GET."+stream, getRequest{LastFor: subject, NoHeaders: true}, &answer)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err == nil && answer.Message.Seq == 0 {
+		err = errors.New("the broker named none")
+	}
+	if err != nil {
 		return 0, fmt.Errorf("find the last message of %s: %w", subject, err)
 	}
-	request, err := json.Marshal(getRequest{LastFor: subject})
-	if err != nil {
-		return fail(err)
-	}
-	m, err := c.nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
-	if err != nil {
-		return fail(err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Seq uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return fail(err)
-	}
-	switch e := answer.Error; {
-	case e == nil && answer.Message.Seq > 0:
-		return answer.Message.Seq, nil
-	case e == nil:
-		return fail(errors.New("the broker named none"))
-	case e.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, nil
-	default:
-		return fail(e)
-	}
+	return answer.Message.Seq, nil
 }
 
 // A round of reading: what is asked for at a time, small against what a
@@ -103,9 +84,6 @@ const (
 	readMessages = 10_000
 	readBytes    = 4 << 20
 )
-
-// answerWithin bounds the wait for the broker's next word.
-const answerWithin = 5 * time.Second
 
 // ReadAfter yields what is stored on a subject after sequence last, oldest
 // first, to its end. The end is that of the server that answers, which may be a
@@ -131,11 +109,12 @@ func (c *Conn) ReadAfter(ctx context.Context, stream, subject string, last uint6
 }
 
 type getRequest struct {
-	Seq      uint64 `json:"seq,omitempty"`
-	NextFor  string `json:"next_by_subj,omitempty"`
-	LastFor  string `json:"last_by_subj,omitempty"`
-	Batch    int    `json:"batch,omitempty"`
-	MaxBytes int    `json:"max_bytes,omitempty"`
+	Seq       uint64 `json:"seq,omitempty"`
+	NextFor   string `json:"next_by_subj,omitempty"`
+	LastFor   string `json:"last_by_subj,omitempty"`
+	Batch     int    `json:"batch,omitempty"`
+	MaxBytes  int    `json:"max_bytes,omitempty"`
+	NoHeaders bool   `json:"no_hdr,omitempty"`
 }
 
 // readRound asks once and yields the answers. It reports whether there is more,
@@ -183,7 +162,7 @@ func (c *Conn) readRound(ctx context.Context, sub *nats.Subscription, inbox, str
 var errLost = errors.New("a message was lost on the way")
 
 func nextWithin(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	return sub.NextMsgWithContext(ctx)
 }
