@@ -137,7 +137,7 @@ func (c *outsideConfig) open(ctx context.Context, conn *broker.Conn, services []
 		log.Warn().Str("event", "sim.started").Str("gateway", gateway).Str("mail", mail).Str("faults", world.AdminURL()+"/faults").Msg(sim.Banner)
 	}
 	for _, s := range services {
-		h, err := c.handler(ctx, s, o, conn, gateway, mail, group)
+		h, err := c.handler(ctx, s, o, conn, gateway, mail, log, group)
 		if err != nil {
 			o.close()
 			return nil, err
@@ -159,7 +159,7 @@ func (o *outside) deaf(s order.Service, h consumer.Handler) consumer.Handler {
 	return o.sim.Deaf(target, h)
 }
 
-func (c *outsideConfig) handler(ctx context.Context, s order.Service, o *outside, conn *broker.Conn, gateway, mail string, group *errgroup.Group) (consumer.Handler, error) {
+func (c *outsideConfig) handler(ctx context.Context, s order.Service, o *outside, conn *broker.Conn, gateway, mail string, log zerolog.Logger, group *errgroup.Group) (consumer.Handler, error) {
 	switch s {
 	case order.Payment:
 		var client *http.Client // its own
@@ -185,7 +185,14 @@ func (c *outsideConfig) handler(ctx context.Context, s order.Service, o *outside
 		return &notification.Service{Mailer: mailer, From: c.mailFrom}, nil
 	default:
 		stock := inventory.NewStockLog(conn)
-		group.Go(func() error { return stock.Run(ctx) })
+		group.Go(func() error {
+			// A log that can't be read is inventory's trouble alone: its orders
+			// wait, readiness says why, and the other services go on.
+			if err := stock.Run(ctx); err != nil {
+				log.Error().Err(err).Str("event", "stock.broken").Msg("no reservation can be decided any more")
+			}
+			return nil
+		})
 		if err := stock.Add(ctx, c.articles); err != nil {
 			return nil, err
 		}
