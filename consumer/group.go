@@ -122,6 +122,7 @@ type Group struct {
 
 	mu      sync.Mutex
 	open    map[*delivery]struct{} // begun and not settled
+	mute    map[string]trouble     // durables for which the broker doesn't answer
 	running sync.WaitGroup         // one a delivery, until it is settled or handed back
 	trouble atomic.Pointer[trouble]
 }
@@ -159,6 +160,7 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 		done:  cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
 		share: make(chan struct{}, cfg.RetryShare),
 		open:  make(map[*delivery]struct{}),
+		mute:  make(map[string]trouble),
 	}
 	g.fall, _ = cfg.Handler.(Fallbacker)
 	cfg.Metrics.watch(cfg.Service, cfg.Bulkhead)
@@ -261,11 +263,17 @@ type trouble struct {
 }
 
 // Check returns nil when the group can work, or why it can't: the broker doesn't
-// store, or every slot is held by a handler that outlived its timeout. It is for
-// readiness, and may be called at any time.
+// store, it doesn't answer for one of the durables, or every slot is held by a
+// handler that outlived its timeout. It is for readiness, and may be called at any
+// time.
 func (g *Group) Check() error {
 	if t := g.trouble.Load(); t != nil {
 		return fmt.Errorf("%s: nothing can be settled since %s: %w", g.cfg.Service, t.since.UTC().Format(time.RFC3339), t.err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for durable, t := range g.mute {
+		return fmt.Errorf("%s: no orders come from %s since %s: %w", g.cfg.Service, durable, t.since.UTC().Format(time.RFC3339), t.err)
 	}
 	if s := g.cfg.Bulkhead.Stats(); s.Flooded {
 		return fmt.Errorf("%s: flooded: all %d slots are held by handlers that outlived their timeout, the oldest for %v",

@@ -25,6 +25,7 @@ type lane struct {
 	retries bool          // of a retry tier: messages have their time and a share of the slots
 	slots   int           // of the bulkhead
 	wait    time.Duration // for a slot, with a message in hand
+	mute    bool          // the broker doesn't answer; of the goroutine that pulls
 }
 
 // Retry lanes.
@@ -70,11 +71,11 @@ func (g *Group) lanes(ctx context.Context) (lanes []*lane, err error) {
 			return fmt.Errorf("run group %s: durable %s of %s waits %v for an acknowledgement, and a timeout of %v needs %v (2 × (timeout + %v to settle + %v)): provision it anew or choose a shorter timeout",
 				g.cfg.Service, durable, stream, have, g.cfg.Bulkhead.Timeout(), need, g.cfg.Settle, grace)
 		}
-		p, err := newPuller(g.conn, stream, durable, most)
-		if err != nil {
+		l := &lane{group: g, stream: stream, durable: durable, retries: retries, slots: slots, wait: have / 2}
+		if l.pull, err = newPuller(g.conn, stream, durable, most, l.heard); err != nil {
 			return fmt.Errorf("run group %s: %w", g.cfg.Service, err)
 		}
-		lanes = append(lanes, &lane{group: g, pull: p, stream: stream, durable: durable, retries: retries, slots: slots, wait: have / 2})
+		lanes = append(lanes, l)
 		return nil
 	}
 	if err := open(broker.StreamOrders, broker.Durable(g.cfg.Service), slots, false); err != nil {
@@ -107,11 +108,37 @@ func (l *lane) run(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("run lane %s: %w", l.durable, err), l.close())
 		}
 		if err != nil && ctx.Err() == nil {
+			l.unheard(err)
 			l.group.cfg.Log.Warn().Err(err).Str("event", "pull.failed").Str("consumer", l.durable).Msg("no orders from the broker; asking again")
 			sleep(ctx, errorPause)
 		}
 	}
-	return l.close()
+	if err := l.close(); err != nil {
+		// The broker is away. What it has sent comes again after the ack wait.
+		l.group.cfg.Log.Warn().Err(err).Str("event", "pull.not_ended").Str("consumer", l.durable).Msg("stopped without the broker's word")
+	}
+	return nil
+}
+
+// unheard notes that the broker doesn't answer, heard that it does.
+func (l *lane) unheard(err error) {
+	if l.mute {
+		return
+	}
+	l.mute = true
+	l.group.mu.Lock()
+	defer l.group.mu.Unlock()
+	l.group.mute[l.durable] = trouble{time.Now(), err}
+}
+
+func (l *lane) heard() {
+	if !l.mute {
+		return
+	}
+	l.mute = false
+	l.group.mu.Lock()
+	defer l.group.mu.Unlock()
+	delete(l.group.mute, l.durable)
 }
 
 func (l *lane) close() error {

@@ -24,7 +24,8 @@ type puller struct {
 	sub     *nats.Subscription
 	inbox   string
 	arrived chan *nats.Msg
-	asked   int // requests so far, so that a late answer to an old one is known
+	asked   int    // requests so far, so that a late answer to an old one is known
+	heard   func() // the broker has answered
 }
 
 // Timing of requests. A request that waits is ended by the broker after
@@ -43,11 +44,12 @@ const (
 // errLost is returned when the broker stopped answering.
 var errLost = errors.New("no answer from the broker")
 
-func newPuller(conn *broker.Conn, stream, durable string, most int) (*puller, error) {
+func newPuller(conn *broker.Conn, stream, durable string, most int, heard func()) (*puller, error) {
 	p := &puller{
 		nc:      conn.NATS(),
 		subject: conn.NextSubject(stream, durable),
 		arrived: make(chan *nats.Msg, most+64),
+		heard:   heard,
 	}
 	return p, p.subscribe()
 }
@@ -159,11 +161,14 @@ func (p *puller) answer(ctx context.Context, limit time.Duration) (*nats.Msg, er
 			status := m.Header.Get("Status")
 			switch {
 			case !isStatus(m):
+				p.heard()
 				return m, nil
 			case m.Subject != p.reply(): // of an earlier request
 			case status == "100": // still there
+				p.heard()
 				timer.Reset(limit)
 			case status == "404", status == "408":
+				p.heard()
 				return nil, nil
 			default:
 				return nil, fmt.Errorf("pull %s: %s %s", p.subject, status, m.Header.Get("Description"))
