@@ -44,8 +44,17 @@ func (f Filter) match(l Letter) bool {
 func (d *Desk) All(ctx context.Context, f Filter) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
 		last, err := d.last(ctx)
-		if err == nil {
-			err = d.read(ctx, f, 1, last, func(l Letter) bool { return yield(l, nil) })
+		next := uint64(1)
+		again := err == nil
+		for again && err == nil {
+			again = false
+			err = d.read(ctx, f, next, last, func(l Letter) bool {
+				next = l.Seq + 1
+				return yield(l, nil)
+			})
+			if errors.Is(err, errLate) { // it is there and doesn't come: ask anew
+				again, err = true, nil
+			}
 		}
 		if err != nil {
 			yield(Letter{}, fmt.Errorf("read dead letters: %w", err))
@@ -85,6 +94,7 @@ func (d *Desk) last(ctx context.Context) (uint64, error) {
 const patience = time.Second
 
 // read gives the letters of a range of sequences, until yield returns false. It
+// returns errLate when there are more and they don't come. It
 // begins at a sequence and not with "new": the library makes its consumer anew
 // when the broker was away, and would begin with what is new then.
 func (d *Desk) read(ctx context.Context, f Filter, from, to uint64, yield func(Letter) bool) error {
@@ -108,10 +118,14 @@ func (d *Desk) read(ctx context.Context, f Filter, from, to uint64, yield func(L
 	for next := from; to == forever || (pending > 0 && next <= to); {
 		m, err := d.next(ctx, messages, to)
 		if errors.Is(err, errLate) {
-			if there, err := d.isThere(ctx, f, next, to); err != nil || !there {
-				return err
+			// A letter that is there and doesn't come never will, when the
+			// broker has lost the consumer: the library notices that by
+			// heartbeats, but only within one long call of Next.
+			there, looked := d.isThere(ctx, f, next, to)
+			if looked == nil && there {
+				return errLate
 			}
-			continue
+			return looked
 		}
 		if err != nil {
 			return err
