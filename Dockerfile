@@ -22,8 +22,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
+ARG VERSION
 # The compiler's cache is of no use to the next build, which begins before it.
-RUN go build -trimpath -ldflags '-s -w' -o /out/watertight ./cmd/watertight && go clean -cache
+RUN go build -trimpath -ldflags "-s -w -X main.buildVersion=$VERSION" -o /out/watertight ./cmd/watertight && go clean -cache
 
 FROM scratch AS watertight
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

@@ -92,7 +92,8 @@ nats_stand_in() {
 # Go's modules.
 build() {
 	say "building $1"
-	docker build -q --network host --build-arg GOPROXY="$(go env GOPROXY)" -t "$1" --target "$2" . >/dev/null
+	docker build -q --network host --build-arg GOPROXY="$(go env GOPROXY)" \
+		--build-arg VERSION="$(git describe --tags --always --dirty 2>/dev/null || true)" -t "$1" --target "$2" . >/dev/null
 }
 
 case ${1-} in

@@ -78,8 +78,14 @@ func (a *app) self(args string) string {
 	return program + " " + args
 }
 
+// buildVersion is set by the linker where the commit can't be seen, as in an image.
+var buildVersion string
+
 // version is the module's version, or the commit it was built from.
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
