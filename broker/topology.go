@@ -102,7 +102,8 @@ func (p Plan) Topology() Topology {
 	orders.DenyDelete = true
 	orders.MaxMsgSize = int32(p.MaxPayload - MaxHeaderBytes)
 
-	outcomes := keep(StreamOutcomes, 2*size, outcomeSubject+".*.*")
+	// While one service stands still, the others settle the whole backlog.
+	outcomes := keep(StreamOutcomes, 3*size, outcomeSubject+".*.*")
 	outcomes.Description = "what each service decided"
 	outcomes.DenyDelete = true
 
@@ -110,8 +111,9 @@ func (p Plan) Topology() Topology {
 	dead.Description = "orders given up by a service, whole"
 	dead.DenyPurge = true
 
-	stock := keep(StreamStock, size/2, stockSubject+".*")
+	stock := keep(StreamStock, size, stockSubject+".*")
 	stock.Description = "the inventory ledger"
+	stock.Compression = jetstream.S2Compression // it is kept whole
 	stock.DenyDelete, stock.DenyPurge = true, true
 
 	rejections := keep(StreamRejections, size/16, rejectionSubject+".*.*")
