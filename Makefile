@@ -83,6 +83,10 @@ tidy-check: ## fail if go mod tidy would change something
 images: ## make the container images, and stand-ins for what no registry gives
 	deploy/images.sh
 
+.PHONY: smoke
+smoke: images ## bring the compose file up from nothing and use it as a person would
+	deploy/smoke.sh
+
 .PHONY: demo
 demo: ## a peak sale with a hanging payment provider, in one process
 	go run ./cmd/watertight demo $(DEMOFLAGS)
