@@ -226,6 +226,30 @@ func TestDLQ_ReplaysAndDiscards(t *testing.T) {
 	program(t, "", "audit", "-s", url).want(t, exitOK)
 }
 
+func TestPause_LetsOrdersWait(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	_, url, _ := s.serve()
+	program(t, "", "pause", "-s", url, "payment").want(t, exitOK, "ORDERS/payment ", "RETRY_PAYMENT/payment-t1", "paused until resumed")
+	all := orders(9, 5)
+	if rest := place(t, url, all, func() {}); len(rest) > 0 {
+		t.Fatalf("%d orders could not be placed", len(rest))
+	}
+	posted := follow(t, connect(t, url), broker.StreamOutcomes)
+	for range 2 * len(all) { // the other services'
+		posted()
+	}
+	if charged := s.world.Counts().Payment.Requests; charged != 0 {
+		t.Errorf("the gateway was asked %d times during the pause", charged)
+	}
+	program(t, "", "pause", "-s", url, "payment", "--for", "1h", "-o", "json").want(t, exitOK, `"durable": "ORDERS/payment"`, `"paused": true`)
+	program(t, "", "resume", "-s", url, "payment", "--dry-run").want(t, exitOK, "paused until 20")
+	program(t, "", "resume", "-s", url, "payment").want(t, exitOK, "running")
+	settled(t, url, all)
+	s.nothingLost(url, len(all), 0)
+	program(t, "", "pause", "-s", url, "shipping").want(t, exitFailure, `unknown service "shipping"`)
+}
+
 func TestDLQ_WatchFollows(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -43,6 +43,8 @@ func TestUsage_SaysWhatIsWrong(t *testing.T) {
 		"a missing file":             {[]string{"publish", file + ".jsonl"}, exitUsage, "no such file"},
 		"two files":                  {[]string{"publish", "a", "b"}, exitUsage, "accepts at most 1 arg(s), received 2"},
 		"no window":                  {[]string{"publish", "--window", "0", os.DevNull}, exitUsage, "--window 0: must be at least 1"},
+		"a pause of no service":      {[]string{"pause", "Payment!"}, exitUsage, `service "Payment!": 1 to 32 lower-case letters, digits and inner dashes`},
+		"a pause of no length":       {[]string{"pause", "payment", "--for", "-1m"}, exitUsage, "--for -1m0s: must be positive"},
 		"an unknown form":            {[]string{"dlq", "ls", "-o", "yaml"}, exitUsage, `unknown output "yaml": one of table, json, ndjson`},
 		"an unknown reason":          {[]string{"dlq", "ls", "--reason", "bored"}, exitUsage, `unknown reason "bored": one of [invalid schema rejected exhausted expired poison canceled]`},
 		"no time":                    {[]string{"dlq", "ls", "--since", "yesterday"}, exitUsage, `--since "yesterday": neither a duration like 90m nor a time like`},
