@@ -122,7 +122,7 @@ func (p Plan) Topology() Topology {
 	rejections.MaxAge = rejectionAge
 	rejections.MaxMsgs = 1_000_000
 
-	t := Topology{Streams: []jetstream.StreamConfig{orders, outcomes, dead, stock, rejections}}
+	t := Topology{Streams: []jetstream.StreamConfig{orders, outcomes, dead, stock, rejections, suspects(size/64, replicas)}}
 	for _, s := range p.Services {
 		t = t.with(s, keep, size/4)
 	}
