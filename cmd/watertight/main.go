@@ -142,7 +142,7 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	f.BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (env NO_COLOR)")
 
 	root.AddCommand(
-		newDemo(a), newServe(a), newPublish(a), newDLQ(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newVersion(a),
+		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newVersion(a),
 	)
 	return root
 }

@@ -42,7 +42,7 @@ func (s *stage) play(ctx context.Context) (demo.Result, error) {
 	sent := make(chan error, 1)
 	go func() {
 		sent <- load.Run(sending, s.seat, s.journal, load.Config{
-			Rate: p.Rate, Start: start, Orders: load.Orders{Seed: p.Seed, Malformed: p.Malformed},
+			Profile: load.Steady(p.Rate), Start: start, Orders: load.Orders{Seed: p.Seed, Malformed: p.Malformed},
 		})
 	}()
 	defer func() { endSending() }()

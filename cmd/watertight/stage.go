@@ -205,13 +205,10 @@ func (s *stage) watch(ctx context.Context, begin time.Time) error {
 		if n%int(time.Second/every) != 0 {
 			continue
 		}
-		now := time.Now()
-		line.Elapsed = int(now.Sub(begin).Round(time.Second) / time.Second)
-		line.Sent = s.journal.Counts().Sent
-		// Orders get as long to finish as in the phases.
-		line.Services = s.journal.Stats(load.Phase{From: now.Add(-time.Second - load.Grace), To: now.Add(-load.Grace)})
+		second := secondOf(s.journal, begin, line.Phase)
+		second.Ghosts, second.Slots = line.Ghosts, line.Slots
 		if s.app.output != formJSON {
-			fmt.Fprintln(s.app.stderr, line)
+			fmt.Fprintln(s.app.stderr, second)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/watertight-go/watertight/internal/figure"
 	"github.com/watertight-go/watertight/order"
 	"github.com/watertight-go/watertight/publisher/load"
 )
@@ -197,8 +198,8 @@ func (r Result) Headline() string {
 		if i.Service == r.Plan.Faulty {
 			continue
 		}
-		healthy = append(healthy, string(i.Service)+" p50 "+millis(i.Baseline.W50)+" → "+millis(i.Struck.W50)+", "+percent(i.Struck.Finished)+" finished")
-		sunk = append(sunk, percent(i.Control.Finished))
+		healthy = append(healthy, string(i.Service)+" p50 "+figure.Millis(i.Baseline.W50)+" → "+figure.Millis(i.Struck.W50)+", "+figure.Percent(i.Struck.Finished)+" finished")
+		sunk = append(sunk, figure.Percent(i.Control.Finished))
 	}
 	return string(r.Plan.Faulty) + " " + r.Plan.struck() + ": " + strings.Join(healthy, "; ") +
 		". The same fault on one shared pool: " + strings.Join(sunk, " and ") + " finished"

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/watertight-go/watertight/internal/figure"
 	"github.com/watertight-go/watertight/publisher/load"
 )
 
@@ -25,15 +26,6 @@ func (r Result) WriteText(w io.Writer) error {
 	return err
 }
 
-// columns writes aligned rows, indented.
-func columns(w io.Writer, rows ...[]string) {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	for _, r := range rows {
-		fmt.Fprintln(tw, "  "+strings.Join(r, "\t")+"\t")
-	}
-	_ = tw.Flush() // a strings.Builder takes everything
-}
-
 func (r Result) isolation(w io.Writer) {
 	p := r.Plan
 	fmt.Fprintf(w, "ISOLATION  %s was struck by %s for %v. Its breaker was off: what held is the bulkhead.\n", p.Faulty, p.Fault, p.Struck)
@@ -44,12 +36,12 @@ func (r Result) isolation(w io.Writer) {
 			name += " (struck)"
 		}
 		rows = append(rows, []string{
-			name, millis(i.Baseline.W50), millis(i.Baseline.W99),
-			millis(i.Struck.W50), millis(i.Struck.W99), percent(i.Struck.Finished),
-			"≥ " + millis(i.Control.P50), percent(i.Control.Finished),
+			name, figure.Millis(i.Baseline.W50), figure.Millis(i.Baseline.W99),
+			figure.Millis(i.Struck.W50), figure.Millis(i.Struck.W99), figure.Percent(i.Struck.Finished),
+			"≥ " + figure.Millis(i.Control.P50), figure.Percent(i.Control.Finished),
 		})
 	}
-	columns(w, rows...)
+	_ = figure.Columns(w, rows...) // a strings.Builder takes everything
 	fmt.Fprintf(w, "  Medians over windows of 1 s, from the intended send to the stored outcome; an unfinished order counts with its age.\n")
 }
 
@@ -60,12 +52,12 @@ func (r Result) latency(w io.Writer) {
 		for _, ph := range r.Phases {
 			if i < len(ph.Stats) {
 				st := ph.Stats[i]
-				rows = append(rows, []string{string(s), ph.Name, count(st.Samples), millis(st.P50), millis(st.P99), millis(st.Max), millis(st.Uncorrected99)})
+				rows = append(rows, []string{string(s), ph.Name, figure.Count(st.Samples), figure.Millis(st.P50), figure.Millis(st.P99), figure.Millis(st.Max), figure.Millis(st.Uncorrected99)})
 			}
 		}
 	}
-	columns(w, rows...)
-	fmt.Fprintf(w, "  The generator itself was late by %s: the median over windows of 1 s of their p99, in the worst phase.\n", millis(r.Measured.Lateness))
+	_ = figure.Columns(w, rows...) // a strings.Builder takes everything
+	fmt.Fprintf(w, "  The generator itself was late by %s: the median over windows of 1 s of their p99, in the worst phase.\n", figure.Millis(r.Measured.Lateness))
 }
 
 func (r Result) accounting(w io.Writer) {
@@ -73,14 +65,14 @@ func (r Result) accounting(w io.Writer) {
 	rows := [][]string{{"", "sent", "done", "dead", "waiting", "lost", "handled twice", "fallbacks", "ghosts"}}
 	for _, a := range r.Accounts {
 		rows = append(rows, []string{
-			string(a.Service), count(a.Sent), count(a.Done), count(a.Dead), count(a.Waiting), count(a.Lost),
-			count(a.Twice), count(a.Pending), fmt.Sprintf("%d slots", a.Ghosts),
+			string(a.Service), figure.Count(a.Sent), figure.Count(a.Done), figure.Count(a.Dead), figure.Count(a.Waiting), figure.Count(a.Lost),
+			figure.Count(a.Twice), figure.Count(a.Pending), fmt.Sprintf("%d slots", a.Ghosts),
 		})
 	}
-	columns(w, rows...)
+	_ = figure.Columns(w, rows...) // a strings.Builder takes everything
 	e := r.Effects
 	fmt.Fprintf(w, "  Asked outside: %s cards charged, %s orders charged twice; %s mails sent, %s of them again.\n",
-		count(e.Charged), count(e.ChargedTwice), count(e.Mails), count(e.MailsRepeated))
+		figure.Count(e.Charged), figure.Count(e.ChargedTwice), figure.Count(e.Mails), figure.Count(e.MailsRepeated))
 	fmt.Fprintln(w, "  A fallback told the customer that payment is pending. Ghosts: the most slots that were held at once by")
 	fmt.Fprintln(w, "  handlers which ignored their timeout; a slot is free again only when its handler has really returned.")
 }
@@ -93,7 +85,7 @@ func (r Result) deadLetters(w io.Writer) {
 	fmt.Fprintln(w, "DEAD LETTERS")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range r.Groups {
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\n", count(g.Count), g.Service, g.Reason, clip(g.Error, 72), r.Command(fmt.Sprintf("dlq show %d", g.Seq)))
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\n", figure.Count(g.Count), g.Service, g.Reason, clip(g.Error, 72), r.Command(fmt.Sprintf("dlq show %d", g.Seq)))
 	}
 	_ = tw.Flush()
 }
@@ -151,7 +143,7 @@ type Line struct {
 // String is one line: "  12 s  fault     3,600 sent  payment 2 %  inventory 6.1 ms  …".
 func (l Line) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%3d s  %-9s %7s sent", l.Elapsed, l.Phase, count(l.Sent))
+	fmt.Fprintf(&b, "%3d s  %-9s %7s sent", l.Elapsed, l.Phase, figure.Count(l.Sent))
 	for _, s := range l.Services {
 		fmt.Fprintf(&b, "  %s ", s.Service)
 		if s.Samples == 0 {
@@ -159,7 +151,7 @@ func (l Line) String() string {
 			continue
 		}
 		if s.Finished >= 0.5 {
-			fmt.Fprintf(&b, "%s ", millis(s.P50))
+			fmt.Fprintf(&b, "%s ", figure.Millis(s.P50))
 		}
 		fmt.Fprintf(&b, "%.0f %%", s.Finished*100)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/watertight-go/watertight/internal/figure"
 	"github.com/watertight-go/watertight/order"
 	"github.com/watertight-go/watertight/publisher/load"
 )
@@ -90,7 +91,7 @@ func Judge(p Plan, m Measured) Verdict {
 	}
 	v.Rules = append(v.Rules, proofs...)
 	if m.Lateness > quietLateness {
-		v.Causes = append(v.Causes, fmt.Sprintf("the generator itself was late: p99 %s, at most %s", millis(m.Lateness), millis(quietLateness)))
+		v.Causes = append(v.Causes, fmt.Sprintf("the generator itself was late: p99 %s, at most %s", figure.Millis(m.Lateness), figure.Millis(quietLateness)))
 	}
 	switch {
 	case m.Lost > 0:
@@ -111,10 +112,10 @@ func Judge(p Plan, m Measured) Verdict {
 func restless(i Isolation) (causes []string) {
 	b := i.Baseline
 	if b.Finished < quietFinished {
-		causes = append(causes, fmt.Sprintf("%s finished only %s of the baseline", i.Service, percent(b.Finished)))
+		causes = append(causes, fmt.Sprintf("%s finished only %s of the baseline", i.Service, figure.Percent(b.Finished)))
 	}
 	if most := max(quietTimes*b.W50, b.W50+quietMore); b.W99 > most {
-		causes = append(causes, fmt.Sprintf("%s had a baseline p99 of %s, with a p50 of %s at most %s", i.Service, millis(b.W99), millis(b.W50), millis(most)))
+		causes = append(causes, fmt.Sprintf("%s had a baseline p99 of %s, with a p50 of %s at most %s", i.Service, figure.Millis(b.W99), figure.Millis(b.W50), figure.Millis(most)))
 	}
 	for _, phase := range []struct {
 		name  string
@@ -139,7 +140,7 @@ func all(rules []Rule) bool {
 
 func finishedRule(i Isolation, s load.Stats) Rule {
 	least := heldFinished * i.Baseline.Finished
-	return Rule{string(i.Service) + " finished", fmt.Sprintf("%s, at least %s", percent(s.Finished), percent(least)), s.Finished >= least}
+	return Rule{string(i.Service) + " finished", fmt.Sprintf("%s, at least %s", figure.Percent(s.Finished), figure.Percent(least)), s.Finished >= least}
 }
 
 func p50Rule(i Isolation, s load.Stats) Rule {
@@ -153,13 +154,13 @@ func p99Rule(i Isolation, s load.Stats) Rule {
 // slower allows a factor or an addition, whichever is more.
 func slower(i Isolation, what string, before, now time.Duration, times float64, more time.Duration) Rule {
 	most := max(time.Duration(times*float64(before)), before+more)
-	return Rule{fmt.Sprintf("%s %s", i.Service, what), fmt.Sprintf("%s, before %s, at most %s", millis(now), millis(before), millis(most)), now <= most}
+	return Rule{fmt.Sprintf("%s %s", i.Service, what), fmt.Sprintf("%s, before %s, at most %s", figure.Millis(now), figure.Millis(before), figure.Millis(most)), now <= most}
 }
 
 func sinksRule(i Isolation) Rule {
 	return Rule{
 		string(i.Service) + " sinks in the shared pool",
-		fmt.Sprintf("%s finished, at most %s", percent(i.Control.Finished), percent(provenFinished)),
+		fmt.Sprintf("%s finished, at most %s", figure.Percent(i.Control.Finished), figure.Percent(provenFinished)),
 		i.Control.Finished <= provenFinished,
 	}
 }
@@ -168,7 +169,7 @@ func crawlsRule(i Isolation) Rule {
 	least := provenP50Times * i.Baseline.P50
 	return Rule{
 		string(i.Service) + " crawls in the shared pool",
-		fmt.Sprintf("p50 %s or more, at least %s", millis(i.Control.P50), millis(least)),
+		fmt.Sprintf("p50 %s or more, at least %s", figure.Millis(i.Control.P50), figure.Millis(least)),
 		i.Control.P50 >= least,
 	}
 }

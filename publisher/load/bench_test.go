@@ -57,7 +57,7 @@ func measure(b *testing.B, to load.Broker, rate float64) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	before, begin := cpu(b), time.Now()
-	if err := load.Run(ctx, e, j, load.Config{Rate: rate, Orders: load.Orders{Malformed: 0.005}}); err != nil {
+	if err := load.Run(ctx, e, j, load.Config{Profile: load.Steady(rate), Orders: load.Orders{Malformed: 0.005}}); err != nil {
 		b.Fatal(err)
 	}
 	b.StopTimer()
@@ -103,7 +103,7 @@ func BenchmarkJournal_Stats(b *testing.B) {
 	e.left.Store(10_000)
 	j := load.NewJournal(order.Services()...)
 	begin := time.Now()
-	if err := load.Run(ctx, e, j, load.Config{Rate: 1e6}); err != nil {
+	if err := load.Run(ctx, e, j, load.Config{Profile: load.Steady(1e6)}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

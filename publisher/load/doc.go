@@ -7,7 +7,7 @@
 //	      Journal ◀──────────────────────────────────── Follow
 //	         └──▶ Stats, Lateness, Counts, Accounts
 //
-// It is an open loop: order i is due at start + i/rate, whether or not anything
+// It is an open loop: each order is due at its time, whether or not anything
 // before it was answered, and latency counts from then. A generator that waits
 // for answers slows down with what it measures and reports milliseconds where
 // customers wait for seconds.
@@ -15,7 +15,7 @@
 //	j := load.NewJournal(order.Services()...)
 //	from, err := load.Now(ctx, conn)
 //	go load.Follow(ctx, conn, j, from)
-//	err = load.Run(ctxOfTheLoad, conn, j, load.Config{Rate: 300, Orders: load.Orders{Seed: 7}})
+//	err = load.Run(ctxOfTheLoad, conn, j, load.Config{Profile: load.Steady(300), Orders: load.Orders{Seed: 7}})
 //	err = j.Wait(ctx, order.Services()...)
 //	stats := j.Stats(load.Phase{From: begin, To: end})
 package load

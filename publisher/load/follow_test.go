@@ -67,7 +67,7 @@ func sent(t *testing.T, b load.Broker, j *load.Journal, orders int) []placed {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(orders)*10*ms-5*ms)
 	defer cancel()
-	if err := load.Run(ctx, b, j, load.Config{Rate: 100}); err != nil {
+	if err := load.Run(ctx, b, j, load.Config{Profile: load.Steady(100)}); err != nil {
 		t.Fatal(err)
 	}
 	var all []placed
@@ -205,7 +205,7 @@ func TestFollow_AnOutcomeMayComeBeforeTheAck(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 25*ms)
 				defer cancel()
 				done := make(chan error, 1)
-				go func() { done <- load.Run(ctx, h, j, load.Config{Rate: 100}) }()
+				go func() { done <- load.Run(ctx, h, j, load.Config{Profile: load.Steady(100)}) }()
 				time.Sleep(time.Second)
 				want := []load.Account{{Service: order.Payment, Stored: 3, Done: 3}}
 				equal(t, "accounts before the acks", j.Accounts(), want)

@@ -18,14 +18,18 @@ type Broker interface {
 
 // Config says what to send, and how fast.
 type Config struct {
-	// Rate is how many orders are sent a second. Required.
-	Rate float64
+	// Profile is how many orders are sent a second, over time. Required: Steady
+	// for a rate that doesn't change.
+	Profile Profile
 
 	// Orders says which. The zero value is the well-formed orders of seed 0.
 	Orders Orders
 
 	// Start is when the first order is due: now or later. Defaults to now.
 	Start time.Time
+
+	// Duration is how long orders fall due. Defaults to 0: until ctx ends.
+	Duration time.Duration
 
 	// Window is how many orders may wait for the broker's ack. When it is
 	// full, sending waits, and what is late then is sent as soon as there is
@@ -38,13 +42,16 @@ type Config struct {
 }
 
 func (c Config) validate() error {
+	if err := c.Profile.validate(); err != nil {
+		return err
+	}
 	switch {
-	case math.IsNaN(c.Rate) || c.Rate < 1e-3 || c.Rate > 1e6:
-		return fmt.Errorf("rate must be 0.001 to 1,000,000 orders a second, got %v", c.Rate)
 	case math.IsNaN(c.Orders.Malformed) || c.Orders.Malformed < 0 || c.Orders.Malformed > 1:
 		return fmt.Errorf("the share of malformed orders must be 0 to 1, got %v", c.Orders.Malformed)
 	case c.Window < 0 || c.Window > broker.MaxAsync:
 		return fmt.Errorf("window must be 1 to %d, got %d", broker.MaxAsync, c.Window)
+	case c.Duration < 0:
+		return fmt.Errorf("duration must not be negative, got %v", c.Duration)
 	case c.Drain < 0:
 		return fmt.Errorf("drain must not be negative, got %v", c.Drain)
 	default:
@@ -52,8 +59,8 @@ func (c Config) validate() error {
 	}
 }
 
-// Run sends orders until ctx ends: order i at Start + i/Rate, whatever became
-// of those before it. An order that is late is sent at once, with how late it is
+// Run sends orders until ctx ends or Duration is over, each at the time that the profile gives it,
+// whatever became of those before it. An order that is late is sent at once, with how late it is
 // in the journal; none is skipped. Then Run waits for outstanding acks and
 // returns nil, or an error when some don't come; those orders are Unknown.
 //
@@ -68,14 +75,21 @@ func Run(ctx context.Context, b Broker, j *Journal, cfg Config) error {
 	}
 	r := &runner{
 		broker: b, journal: j, orders: cfg.Orders, base: base,
-		plan:   schedule{start: cfg.Start.UnixNano(), rate: cfg.Rate},
-		window: make(chan struct{}, cmp.Or(cfg.Window, broker.MaxAsync)),
+		plan:   newSchedule(cfg.Start, cfg.Profile),
+		window: make(chan struct{}, cmp.Or(cfg.Window, broker.MaxAsync)), until: math.MaxInt64,
+	}
+	if cfg.Duration > 0 {
+		r.until = cfg.Start.Add(cfg.Duration).UnixNano()
 	}
 	if err := j.begin(r.plan, r.orders); err != nil {
 		return fmt.Errorf("run load: %w", err)
 	}
 	err := r.send(ctx)
-	j.end(r.now())
+	end := r.until // all that was due has been sent
+	if ctx.Err() != nil || err != nil {
+		end = min(end, r.now())
+	}
+	j.end(end)
 	if err != nil {
 		return fmt.Errorf("run load: %w", err)
 	}
@@ -88,6 +102,7 @@ type runner struct {
 	orders  Orders
 	plan    schedule
 	base    time.Time
+	until   int64         // what is due then or later isn't sent
 	window  chan struct{} // holds one for each order that has no answer yet
 }
 
@@ -95,7 +110,7 @@ type runner struct {
 // clock is set.
 func (r *runner) now() int64 { return r.base.UnixNano() + int64(time.Since(r.base)) }
 
-// send sends until ctx ends.
+// send sends until ctx or the duration ends.
 func (r *runner) send(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -103,6 +118,9 @@ func (r *runner) send(ctx context.Context) error {
 		// The order is made before it is due, which keeps that out of the
 		// lateness.
 		due := r.plan.at(i)
+		if due >= r.until {
+			return nil
+		}
 		m, _, err := r.orders.Message(i, time.Unix(0, due))
 		if err != nil {
 			return err

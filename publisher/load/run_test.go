@@ -90,7 +90,7 @@ func TestRun_SendsOnScheduleHoweverSlowTheBroker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				_, all := run(t, &pretended{delay: 3 * time.Second}, load.Config{Rate: rate}, 7*time.Second+time.Millisecond)
+				_, all := run(t, &pretended{delay: 3 * time.Second}, load.Config{Profile: load.Steady(rate)}, 7*time.Second+time.Millisecond)
 				if want := int(7*rate) + 1; len(all) != want {
 					t.Errorf("%d orders in 7 s, want %d", len(all), want)
 				}
@@ -108,7 +108,7 @@ func TestRun_SendsOnScheduleHoweverSlowTheBroker(t *testing.T) {
 func TestRun_IsLateAndRecordsItButNeverSkips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &pretended{stall: map[int]time.Duration{2: 35 * time.Millisecond}}
-		j, all := run(t, b, load.Config{Rate: 100}, 99*time.Millisecond)
+		j, all := run(t, b, load.Config{Profile: load.Steady(100)}, 99*time.Millisecond)
 		var late []time.Duration
 		for _, r := range all {
 			late = append(late, r.Sent.Sub(r.Intended))
@@ -127,7 +127,7 @@ func TestRun_IsLateAndRecordsItButNeverSkips(t *testing.T) {
 func TestJournal_OneStallDoesNotMakeTheGeneratorLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &pretended{stall: map[int]time.Duration{250: 200 * time.Millisecond}}
-		j, all := run(t, b, load.Config{Rate: 100}, 4995*time.Millisecond)
+		j, all := run(t, b, load.Config{Profile: load.Steady(100)}, 4995*time.Millisecond)
 		start := all[0].Intended
 		got := j.Lateness(load.Phase{From: start, To: start.Add(5 * time.Second)})
 		if got.W99 != 0 || got.P99 < 100*time.Millisecond || got.Max != 190*time.Millisecond {
@@ -144,7 +144,7 @@ func TestRun_AFullWindowMakesLateNotFewer(t *testing.T) {
 		defer cancel()
 		done := make(chan error, 1)
 		start := time.Now()
-		go func() { done <- load.Run(ctx, b, j, load.Config{Rate: 100, Window: 5}) }()
+		go func() { done <- load.Run(ctx, b, j, load.Config{Profile: load.Steady(100), Window: 5}) }()
 
 		time.Sleep(505 * time.Millisecond)
 		equal(t, "counts with a full window", j.Counts(), load.Counts{Due: 51, Unsent: 46, Sent: 5, Waiting: 5})
@@ -172,7 +172,7 @@ func TestRun_WhatIsDueWhenItEndsIsOnRecord(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 95*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
-		err := load.Run(ctx, b, j, load.Config{Rate: 100, Window: 4, Drain: 2 * time.Second})
+		err := load.Run(ctx, b, j, load.Config{Profile: load.Steady(100), Window: 4, Drain: 2 * time.Second})
 		if err == nil || !strings.Contains(err.Error(), "4 orders had no answer") {
 			t.Errorf("Run without answers = %v, want an error that says how many", err)
 		}
@@ -191,10 +191,10 @@ func TestRun_WhatIsDueWhenItEndsIsOnRecord(t *testing.T) {
 func TestRun_TellsRefusedFromUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &pretended{err: broker.ErrFull}
-		j, _ := run(t, b, load.Config{Rate: 100}, 95*time.Millisecond)
+		j, _ := run(t, b, load.Config{Profile: load.Steady(100)}, 95*time.Millisecond)
 		equal(t, "counts of a full broker", j.Counts(), load.Counts{Due: 10, Sent: 10, Failed: 10})
 		b.err = broker.ErrNotStored
-		j, _ = run(t, b, load.Config{Rate: 100}, 95*time.Millisecond)
+		j, _ = run(t, b, load.Config{Profile: load.Steady(100)}, 95*time.Millisecond)
 		equal(t, "counts of a silent one", j.Counts(), load.Counts{Due: 10, Sent: 10, Unknown: 10})
 	})
 }
@@ -202,7 +202,7 @@ func TestRun_TellsRefusedFromUnknown(t *testing.T) {
 func TestRun_WaitsForItsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now().Add(time.Second)
-		_, all := run(t, &pretended{}, load.Config{Rate: 10, Start: start}, 1950*time.Millisecond)
+		_, all := run(t, &pretended{}, load.Config{Profile: load.Steady(10), Start: start}, 1950*time.Millisecond)
 		if len(all) != 10 || !all[0].Sent.Equal(start) {
 			t.Errorf("%d orders, the first at %v, want 10 from %v on", len(all), all[0].Sent, start)
 		}
@@ -212,11 +212,11 @@ func TestRun_WaitsForItsStart(t *testing.T) {
 func TestRun_RefusesWhatMakesNoSense(t *testing.T) {
 	for name, cfg := range map[string]load.Config{
 		"no rate":          {},
-		"negative rate":    {Rate: -1},
-		"too large a rate": {Rate: 1e9},
-		"share above 1":    {Rate: 1, Orders: load.Orders{Malformed: 1.5}},
-		"window too large": {Rate: 1, Window: broker.MaxAsync + 1},
-		"negative drain":   {Rate: 1, Drain: -1},
+		"negative rate":    {Profile: load.Steady(-1)},
+		"too large a rate": {Profile: load.Steady(1e9)},
+		"share above 1":    {Profile: load.Steady(1), Orders: load.Orders{Malformed: 1.5}},
+		"window too large": {Profile: load.Steady(1), Window: broker.MaxAsync + 1},
+		"negative drain":   {Profile: load.Steady(1), Drain: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := load.Run(t.Context(), &pretended{}, load.NewJournal(), cfg); err == nil {
@@ -228,8 +228,8 @@ func TestRun_RefusesWhatMakesNoSense(t *testing.T) {
 
 func TestRun_AJournalTakesOneRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, _ := run(t, &pretended{}, load.Config{Rate: 100}, 50*time.Millisecond)
-		if err := load.Run(t.Context(), &pretended{}, j, load.Config{Rate: 100}); err == nil {
+		j, _ := run(t, &pretended{}, load.Config{Profile: load.Steady(100)}, 50*time.Millisecond)
+		if err := load.Run(t.Context(), &pretended{}, j, load.Config{Profile: load.Steady(100)}); err == nil {
 			t.Error("a second Run returned nil")
 		}
 	})
@@ -237,7 +237,7 @@ func TestRun_AJournalTakesOneRun(t *testing.T) {
 
 func TestWait_EndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, _ := run(t, &pretended{}, load.Config{Rate: 100}, 50*time.Millisecond)
+		j, _ := run(t, &pretended{}, load.Config{Profile: load.Steady(100)}, 50*time.Millisecond)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := j.Wait(ctx, order.Payment); !errors.Is(err, context.DeadlineExceeded) {

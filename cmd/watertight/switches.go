@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/watertight-go/watertight/internal/sim"
+)
+
+// plannedFault is a fault that begins and ends while a load runs.
+type plannedFault struct {
+	target sim.Target
+	faults sim.Faults
+	from   time.Duration // after the start
+	to     time.Duration
+}
+
+// planFaults reads TARGET=FAULT@START+LENGTH, in the order in which they begin.
+func planFaults(lines []string, admin string, whole time.Duration) ([]plannedFault, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	if u, err := url.Parse(admin); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, usagef("--fault needs the simulator's switches: --sim-admin http://127.0.0.1:8091, got %q", admin)
+	}
+	plan := make([]plannedFault, 0, len(lines))
+	for _, line := range lines {
+		p, err := parsePlanned(line)
+		if err != nil {
+			return nil, usagef("--fault %s: %w", line, err)
+		}
+		if p.to > whole {
+			return nil, usagef("--fault %s: it ends after %v, and the load after %v", line, p.to, whole)
+		}
+		for _, other := range plan {
+			if other.target == p.target && p.from < other.to && other.from < p.to {
+				return nil, usagef("--fault %s: %s has another fault at that time", line, p.target)
+			}
+		}
+		plan = append(plan, p)
+	}
+	slices.SortFunc(plan, func(a, b plannedFault) int { return int(a.from - b.from) })
+	return plan, nil
+}
+
+func parsePlanned(line string) (p plannedFault, err error) {
+	fault, when, ok := strings.Cut(line, "@")
+	begin, length, both := strings.Cut(when, "+")
+	if !ok || !both {
+		return p, fmt.Errorf("want TARGET=FAULT@START+LENGTH, such as payment=hang@10s+15s")
+	}
+	if p.target, p.faults, err = sim.ParseFault(fault); err != nil {
+		return p, err
+	}
+	if p.from, err = time.ParseDuration(begin); err != nil || p.from < 0 {
+		return p, fmt.Errorf("%q is not a time after the start, such as 10s", begin)
+	}
+	long, err := time.ParseDuration(length)
+	if err != nil || long <= 0 {
+		return p, fmt.Errorf("%q is not a length, such as 15s", length)
+	}
+	p.to = p.from + long
+	return p, nil
+}
+
+// switches are those of a simulator in another process.
+type switches struct {
+	admin  string
+	client http.Client
+}
+
+func newSwitches(admin string) *switches {
+	return &switches{admin: strings.TrimSuffix(admin, "/"), client: http.Client{Timeout: 5 * time.Second}}
+}
+
+// reach returns nil when the simulator answers.
+func (s *switches) reach(ctx context.Context) error {
+	return s.do(ctx, http.MethodGet, "/faults", nil)
+}
+
+// follow switches each fault on and off at its time. What is on when ctx ends is
+// switched off.
+func (s *switches) follow(ctx context.Context, start time.Time, plan []plannedFault) error {
+	type step struct {
+		at time.Time
+		do func(context.Context) error
+	}
+	var steps []step
+	for _, p := range plan {
+		steps = append(steps,
+			step{start.Add(p.from), func(ctx context.Context) error { return s.set(ctx, p.target, p.faults) }},
+			step{start.Add(p.to), func(ctx context.Context) error { return s.clear(ctx, p.target) }})
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return a.at.Compare(b.at) })
+	for _, next := range steps {
+		err := until(ctx, next.at)
+		if err == nil {
+			err = next.do(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		last := context.WithoutCancel(ctx)
+		for _, p := range plan {
+			if off := s.clear(last, p.target); off != nil {
+				return fmt.Errorf("switch off %s, which may be on still: %w", p.target, off)
+			}
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the load has ended, and all is switched off
+		}
+		return err
+	}
+	return nil
+}
+
+func (s *switches) set(ctx context.Context, t sim.Target, fs sim.Faults) error {
+	body, err := json.Marshal(map[string]string{"fault": fs.String()})
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, http.MethodPut, "/faults/"+string(t), body)
+}
+
+func (s *switches) clear(ctx context.Context, t sim.Target) error {
+	return s.do(ctx, http.MethodDelete, "/faults/"+string(t), nil)
+}
+
+func (s *switches) do(ctx context.Context, method, path string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, method, s.admin+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask the simulator: %w", err)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the simulator: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("ask the simulator: %w", err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		var problem struct {
+			Detail string `json:"detail"`
+		}
+		_ = json.Unmarshal(said, &problem) // the status says it as well
+		return fmt.Errorf("the simulator refused %s %s: %s %s", method, path, resp.Status, printable(problem.Detail))
+	}
+	return nil
+}
