@@ -140,7 +140,7 @@ func TestStoreAfter_SaysWhyNot(t *testing.T) {
 		plan := brokertest.Plan()
 		plan.OrderBytes = 1 << 20
 		brokertest.Provision(t, c, plan)
-		_, err := c.StoreAfter(t.Context(), broker.StockSubject(0), make([]byte, 600<<10), 0)
+		_, err := c.StoreAfter(t.Context(), broker.StockSubject(0), make([]byte, 1100<<10), 0)
 		if !errors.Is(err, broker.ErrFull) {
 			t.Errorf("got %v, want ErrFull", err)
 		}
