@@ -25,6 +25,10 @@ type delivery struct {
 	begun time.Time
 	token bool // it holds a place of the retries' share
 
+	passage passage     // through the process's gate
+	key     string      // of its crash mark; empty: it isn't suspected
+	marked  atomic.Bool // the mark is raised
+
 	order   atomic.Pointer[order.Order] // decoded; a fallback needs it while Run runs
 	outcome order.Outcome
 	ran     atomic.Bool
@@ -37,6 +41,7 @@ func (d *delivery) claim() bool { return d.claimed.CompareAndSwap(false, true) }
 
 // Run decodes the order and runs the handler on it.
 func (d *delivery) Run(ctx context.Context) (err error) {
+	defer d.passage.leave()
 	d.ran.Store(true)
 	if d.token {
 		defer func() { <-d.group.share }()
@@ -79,6 +84,11 @@ func (d *delivery) name() broker.Hop {
 
 // Done settles the delivery.
 func (d *delivery) Done(err error) {
+	if errors.Is(err, bulkhead.ErrTimeout) {
+		d.passage.haunt() // if it still runs
+	} else {
+		d.passage.leave()
+	}
 	if !d.claim() {
 		return // the drain has handed it back
 	}
@@ -87,9 +97,10 @@ func (d *delivery) Done(err error) {
 		if d.token {
 			<-d.group.share
 		}
-		d.group.handBack(d.msg, 0)
+		d.group.release(d)
 		return
 	}
+	d.group.clear(d, 0)
 	d.group.settle(d, err)
 }
 
@@ -126,6 +137,8 @@ func (d *delivery) attempt(err error) deadletter.Attempt {
 		a.Reason = "panic"
 	case asked:
 		a.Reason = "asked"
+	case errors.Is(err, errPoison):
+		a.Reason = "crash"
 	}
 	return a
 }

@@ -80,6 +80,10 @@ type Config struct {
 	// ended. Defaults to the bulkhead's Timeout and Settle.
 	Drain time.Duration
 
+	// Gate lets an order under which a process has ended run alone. All groups
+	// of a process must share one. Nil means that this is the only group.
+	Gate *Gate
+
 	// Late is told what an attempt returned after its timeout had settled it.
 	// It is too late to count: Late can only observe. Nil means it is logged.
 	Late func(o order.Order, out order.Outcome, err error)
@@ -119,6 +123,7 @@ type Group struct {
 	done  zerolog.Logger // sampled
 	fall  Fallbacker     // nil: none
 	share chan struct{}  // slots that retries may take
+	marks *broker.Suspects
 
 	mu      sync.Mutex
 	open    map[*delivery]struct{} // begun and not settled
@@ -149,6 +154,9 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 	if cfg.RetryShare <= 0 {
 		cfg.RetryShare = max(1, cfg.Bulkhead.Stats().Slots/4)
 	}
+	if cfg.Gate == nil {
+		cfg.Gate = NewGate()
+	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
@@ -176,6 +184,10 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 // missing or can't hold the group's timing; and, having stopped as above, when the
 // bulkhead was closed under it.
 func (g *Group) Run(ctx context.Context) error {
+	var err error
+	if g.marks, err = g.conn.Suspects(ctx); err != nil {
+		return fmt.Errorf("run group %s: %w", g.cfg.Service, err)
+	}
 	lanes, err := g.lanes(ctx)
 	if err != nil {
 		return err
@@ -209,7 +221,7 @@ func (g *Group) drain() {
 	case <-timer.C:
 		for _, d := range g.unsettled() {
 			if d.claim() {
-				g.handBack(d.msg, 0)
+				g.release(d)
 				g.forget(d)
 			}
 		}
@@ -220,17 +232,21 @@ func (g *Group) drain() {
 	}
 }
 
-// begin hands a message to a slot.
-func (g *Group) begin(c bulkhead.Credit, d *delivery) {
-	d.begun = time.Now()
+// hold begins a delivery: from now on the drain looks after it.
+func (g *Group) hold(d *delivery) {
 	g.running.Add(1)
 	g.mu.Lock()
 	g.open[d] = struct{}{}
 	g.mu.Unlock()
+}
+
+// run hands a delivery to its slot.
+func (g *Group) run(c bulkhead.Credit, d *delivery) {
+	d.begun = time.Now()
 	c.Go(d)
 }
 
-// forget ends what begin began. Whoever claimed the delivery calls it, once.
+// forget ends what hold began. Whoever claimed the delivery calls it, once.
 func (g *Group) forget(d *delivery) {
 	g.mu.Lock()
 	delete(g.open, d)
@@ -246,6 +262,12 @@ func (g *Group) unsettled() []*delivery {
 		all = append(all, d)
 	}
 	return all
+}
+
+// release hands back a delivery that was begun: its process is alive.
+func (g *Group) release(d *delivery) {
+	g.clear(d, 0)
+	g.handBack(d.msg, 0)
 }
 
 // handBack gives a message back to the broker, unsettled.

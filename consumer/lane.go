@@ -153,13 +153,14 @@ func (l *lane) fresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	waiting, cancel := context.WithTimeout(ctx, l.wait)
+	until := time.Now().Add(l.wait)
+	waiting, cancel := context.WithDeadline(ctx, until)
 	c, err := l.group.cfg.Bulkhead.Acquire(waiting)
 	cancel()
 	if err != nil {
 		l.putOff(ctx, first)
 	} else {
-		l.group.begin(c, l.delivery(first))
+		l.begin(ctx, until, c, first, false)
 	}
 	var (
 		credits []bulkhead.Credit
@@ -172,8 +173,9 @@ func (l *lane) fresh(ctx context.Context) error {
 		}
 		credits = l.group.cfg.Bulkhead.Take(append(credits[:0], c), l.slots-1)
 		batch, err = l.pull.fetch(ctx, batch[:0], len(credits))
+		until := time.Now().Add(l.wait)
 		for i, m := range batch {
-			l.group.begin(credits[i], l.delivery(m))
+			l.begin(ctx, until, credits[i], m, false)
 		}
 		for _, unused := range credits[len(batch):] {
 			unused.Release()
@@ -194,7 +196,8 @@ func (l *lane) due(ctx context.Context) error {
 	}
 	// What is in hand from here on may wait for a slot, but not so long that
 	// its ack deadline could pass before it is settled.
-	waiting, cancel := context.WithTimeout(ctx, l.wait)
+	until := time.Now().Add(l.wait)
+	waiting, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	batch := []*nats.Msg{first}
 	if room := cap(l.group.share) - len(l.group.share) - 1; room > 0 && !l.early(first) {
@@ -203,7 +206,7 @@ func (l *lane) due(ctx context.Context) error {
 	var wake time.Time
 	for _, m := range batch {
 		if !l.early(m) {
-			l.carry(ctx, waiting, m)
+			l.carry(ctx, waiting, until, m)
 			continue
 		}
 		at := l.dueAt(m).Add(-margin)
@@ -221,7 +224,7 @@ func (l *lane) due(ctx context.Context) error {
 
 // carry begins a retry when it is due, has its place in the share and a slot; if
 // that isn't so by the end of waiting, it puts it off.
-func (l *lane) carry(ctx, waiting context.Context, m *nats.Msg) {
+func (l *lane) carry(ctx, waiting context.Context, until time.Time, m *nats.Msg) {
 	if !sleep(waiting, time.Until(l.dueAt(m))) {
 		l.putOff(ctx, m)
 		return
@@ -238,9 +241,7 @@ func (l *lane) carry(ctx, waiting context.Context, m *nats.Msg) {
 		l.putOff(ctx, m)
 		return
 	}
-	d := l.delivery(m)
-	d.token = true
-	l.group.begin(c, d)
+	l.begin(ctx, until, c, m, true)
 }
 
 // putOff hands back a message that waited too long for a slot, or, when the group
@@ -269,13 +270,19 @@ func (l *lane) dueAt(m *nats.Msg) time.Time {
 // delivery reads what the headers and the broker say of a message. On the main
 // stream an order begins: what the headers claim of its past is not believed.
 func (l *lane) delivery(m *nats.Msg) *delivery {
+	d := &delivery{group: l.group, msg: m, passage: passage{gate: l.group.cfg.Gate}}
 	hop := broker.ParseHop(m.Header)
-	if meta, err := m.Metadata(); err == nil && (!l.retries || hop.Origin.Seq == 0) {
+	meta, err := m.Metadata()
+	if err == nil {
+		d.key = suspectKey(l.group.cfg.Service, meta)
+	}
+	if err == nil && (!l.retries || hop.Origin.Seq == 0) {
 		hop.Origin = broker.Origin{Stream: meta.Stream, Seq: meta.Sequence.Stream, Subject: m.Subject}
 		hop.FirstSeen = meta.Timestamp
 		if !l.retries {
 			hop.Attempt, hop.Waits, hop.Generation, hop.RetryDelay, hop.Timeline = 1, 0, 0, 0, ""
 		}
 	}
-	return &delivery{group: l.group, msg: m, hop: hop}
+	d.hop = hop
+	return d
 }

@@ -80,6 +80,7 @@ var errExpired = errors.New("the order's deadline has passed")
 //   - no error: Done;
 //   - an order that can't be read, or has an unknown schema: Dead;
 //   - order.Reject: Dead, rejected;
+//   - a process that ended under it again and again: Dead, poison;
 //   - a passed deadline, or one that would pass before the retry: Dead, expired;
 //   - order.RetryAfter(d): Retry in the first tier of at least d; when none is
 //     that long, in the last, and the attempt isn't counted;
@@ -96,6 +97,8 @@ func (p Policy) Judge(a Attempt, err error) Verdict {
 		return Verdict{Fate: Dead, Reason: deadletter.Rejected}
 	case errors.Is(err, errExpired):
 		return Verdict{Fate: Dead, Reason: deadletter.Expired}
+	case errors.Is(err, errPoison):
+		return Verdict{Fate: Dead, Reason: deadletter.Poison}
 	}
 	v := p.later(a.N, err)
 	if v.Fate == Retry && a.Bounded && v.Delay >= a.Left {
