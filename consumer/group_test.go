@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,12 @@ import (
 	"github.com/watertight-go/watertight/order"
 )
 
-func TestMain(m *testing.M) { brokertest.Main(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(workerURL); url != "" {
+		os.Exit(worker(url)) // see exit_test.go
+	}
+	brokertest.Main(m)
+}
 
 // ladder is the retry policy of the tests' groups.
 var ladder = []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute}
