@@ -286,6 +286,15 @@ func TestAccount(t *testing.T) {
 			},
 			audit.Account{Accepted: 1, Done: 1},
 		},
+		"what began in another stream is another order": {
+			func(w *world) {
+				hop := broker.Hop{Origin: broker.Origin{Stream: retries, Seq: 1}}
+				l := w.logs[broker.StreamOutcomes]
+				l.last++
+				l.entries[l.last] = audit.Entry{Seq: l.last, Subject: broker.OutcomeSubject(order.Payment, order.Sent), At: w.now, Header: hop.Header(nil)}
+			},
+			audit.Account{Accepted: 1, Lost: 1, Findings: []audit.Finding{lost(1, 0)}},
+		},
 		"another service's traces are not this one's": {
 			func(w *world) {
 				w.store(broker.StreamOutcomes, broker.OutcomeSubject(order.Inventory, order.Reserved), 1, 0, 0)
@@ -365,11 +374,13 @@ func TestAccount_LooksAgainForWhatIsReplayedMeanwhile(t *testing.T) {
 		b.place()
 		b.acked[1], b.delivered = true, 1
 		b.letter = b.world.letter(1, 0)
+		b.acked[b.place()] = true // and one that is seen once, however often they are looked for
+		b.outcome(2, 0, order.Sent)
 		r, err := audit.RunOn(t.Context(), b, []order.Service{order.Payment})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := audit.Account{Service: order.Payment, Accepted: 1, Waiting: 1}
+		want := audit.Account{Service: order.Payment, Accepted: 2, Done: 1, Waiting: 1}
 		if times == 0 {
 			want.Waiting, want.Dead = 0, 1
 		}

@@ -1,5 +1,7 @@
 package audit
 
+import "github.com/nats-io/nats.go"
+
 // What the tests stand in for.
 type (
 	Source   = source
@@ -10,3 +12,14 @@ type (
 
 // RunOn is Run on another source than a broker.
 var RunOn = run
+
+// Deliver has a page take messages as they came from a consumer.
+func Deliver(messages ...*nats.Msg) error {
+	p := &pages{consumer: "c"}
+	for _, m := range messages {
+		if _, last, err := p.delivery(m); last || err != nil {
+			return err
+		}
+	}
+	return nil
+}
