@@ -228,7 +228,7 @@ func (s *shop) sell(rate float64) (stop func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- load.Run(ctx, s.acks, s.journal, load.Config{Rate: rate}) }()
+	go func() { ended <- load.Run(ctx, s.acks, s.journal, load.Config{Profile: load.Steady(rate)}) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
