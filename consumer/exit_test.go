@@ -79,7 +79,7 @@ func worker(url string) int {
 
 // A handler that calls os.Exit, in processes that really end.
 func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener on loopback
 	if err != nil {
 		t.Fatal(err)
 	}
