@@ -70,7 +70,7 @@ Exit code 0: nothing failed; 1: something did; 3: no server answered.`,
 			for i, m := range cfg.monitors {
 				u, err := pageOf(m, "/varz")
 				if err != nil {
-					return usagef("--monitor %q: want a URL such as http://127.0.0.1:8222", m)
+					return usagef("--monitor %q: want a URL such as http://127.0.0.1:8222", withoutSecrets(m))
 				}
 				cfg.monitors[i] = u
 			}
@@ -328,7 +328,7 @@ func (in *inspection) servers(ctx context.Context, monitors []string) {
 		var v serverView
 		code, body, err := fetch(ctx, m, probeTimeout)
 		if err == nil && code != http.StatusOK {
-			err = fmt.Errorf("%s answers %d", m, code)
+			err = fmt.Errorf("%s answers %d", withoutSecrets(m), code)
 		}
 		if err == nil {
 			err = json.Unmarshal(body, &v)

@@ -16,25 +16,21 @@ import (
 	"github.com/watertight-go/watertight/broker"
 )
 
-// named reports whether the user named a server, by flag or environment.
+// named reports whether the user named a server.
 func (a *app) named() bool {
-	return cmp.Or(a.server, a.natsContext, os.Getenv("NATS_URL"), os.Getenv("NATS_CONTEXT")) != ""
+	return a.server != "" || a.natsContext != ""
 }
 
 // connect connects to the server that the user named, or to the default one.
 func (a *app) connect(ctx context.Context, log zerolog.Logger, opts ...nats.Option) (*broker.Conn, error) {
 	cfg := broker.Config{
-		URL:         cmp.Or(a.server, os.Getenv("NATS_URL")),
+		URL:         a.server,
 		Name:        "watertight " + version(),
-		Credentials: cmp.Or(a.creds, os.Getenv("NATS_CREDS")),
+		Credentials: a.creds,
 		Trouble:     logTrouble(log),
 		Options:     opts,
 	}
-	name := a.natsContext
-	if name == "" && cfg.URL == "" {
-		name = os.Getenv("NATS_CONTEXT")
-	}
-	if name != "" {
+	if name := a.natsContext; name != "" {
 		cfg.Dial = func(opts ...nats.Option) (*nats.Conn, error) {
 			nc, settings, err := natscontext.Connect(name, opts...)
 			if err != nil {

@@ -52,6 +52,9 @@ was too restless to tell.`,
   watertight demo --rate 600 --seed 7`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f := cmd.Flags(); f.Changed("server") || f.Changed("context") { // the environment may name one for others
+				return usagef("demo runs a NATS server of its own; leave -s and --context out")
+			}
 			if err := cfg.complete(a); err != nil {
 				return err
 			}
@@ -75,9 +78,6 @@ was too restless to tell.`,
 
 // complete checks the configuration and fills in what follows from it.
 func (c *demoConfig) complete(a *app) error {
-	if a.server != "" || a.natsContext != "" {
-		return usagef("demo runs a NATS server of its own; leave -s and --context out")
-	}
 	var err error
 	if c.target, c.faults, err = sim.ParseFault(c.fault); err != nil {
 		return usagef("--fault: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -81,7 +80,7 @@ itself couldn't keep its schedule, so nothing is judged; 1: an order was refused
 	f.Uint64Var(&cfg.seed, "seed", 1, "the same orders again, but for their ids")
 	f.Float64Var(&cfg.malformed, "malformed", 0, "share of orders that no service can read, 0 to 1")
 	f.DurationVar(&cfg.drain, "drain", 30*time.Second, "how long to wait afterwards until every order is settled")
-	f.StringVar(&cfg.admin, "sim-admin", os.Getenv("WATERTIGHT_SIM_ADMIN"), "the simulator's switches, such as http://127.0.0.1:8091 (env WATERTIGHT_SIM_ADMIN)")
+	f.StringVar(&cfg.admin, "sim-admin", "", "the simulator's switches, such as http://127.0.0.1:8091")
 	f.StringArrayVar(&cfg.faults, "fault", nil, "TARGET=FAULT@START+LENGTH; may be repeated")
 	f.StringArrayVar(&cfg.thresholds, "threshold", nil, "SERVICE.FIGURE<VALUE; may be repeated")
 	a.outputFlag(cmd, formTable, formJSON)

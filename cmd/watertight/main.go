@@ -61,13 +61,19 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		os.Exit(exitInterrupted) // the second one: at once
 	}()
 
-	root := newRoot(stdin, stdout, stderr)
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	code := exitCode(err)
 	if err != nil && !errors.Is(err, errSilent) {
-		fmt.Fprintln(stderr, "watertight: "+err.Error())
+		says := "watertight: " + err.Error()
+		if code == exitUsage {
+			says += a.origins(err)
+		}
+		fmt.Fprintln(stderr, says)
 	}
-	return exitCode(err)
+	return code
 }
 
 // errSilent is returned by a verb that has said all there is to say.
@@ -98,6 +104,10 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
+	verb     string // that runs
+	settings []*setting
+	config   string // file of settings
+
 	server, natsContext, creds string
 	output                     string
 	quiet                      bool
@@ -105,44 +115,45 @@ type app struct {
 	noColor                    bool
 }
 
-func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "watertight",
 		Short: "Order processing that stays available when one of its services floods",
+		Long: `Order processing that stays available when one of its services floods.
+
+Each flag can also be given by the environment or a YAML file (--config):
+'watertight config --help' says how, and 'watertight config show' what holds.`,
 		Example: `  watertight demo                     a peak sale with a hanging payment provider, in one process
   watertight serve --sim              all services, against a pretended outside world
   watertight publish orders.jsonl     place orders, one JSON object a line
   watertight dlq ls                   what was given up, and why`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          args(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			switch {
-			case a.server != "" && a.natsContext != "":
-				return usagef("--server and --context both name a server: choose one")
-			case a.quiet && a.verbose:
-				return usagef("--quiet and --verbose: choose one")
-			}
-			return nil
-		},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              args(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.configure(cmd) },
 	}
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 
 	f := root.PersistentFlags()
-	f.StringVarP(&a.server, "server", "s", "", "NATS server URL(s) (env NATS_URL)")
-	f.StringVar(&a.natsContext, "context", "", "connect as a context of the nats command line tool says (env NATS_CONTEXT)")
-	f.StringVar(&a.creds, "creds", "", "NATS credentials file (env NATS_CREDS)")
+	f.StringVarP(&a.server, "server", "s", "", "NATS server URL(s)")
+	f.StringVar(&a.natsContext, "context", "", "connect as a context of the nats command line tool says")
+	f.StringVar(&a.creds, "creds", "", "NATS credentials file")
+	f.StringVar(&a.config, keyConfig, "", "YAML file of settings")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "log errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log everything")
-	f.BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (env NO_COLOR)")
+	f.BoolVar(&a.noColor, "no-color", os.Getenv("TERM") == "dumb", "no colours")
+	variable(f, "server", "NATS_URL")
+	variable(f, "context", "NATS_CONTEXT")
+	variable(f, "creds", "NATS_CREDS")
+	variable(f, keyConfig, "WATERTIGHT_CONFIG")
+	variable(f, "no-color", "NO_COLOR")
 
 	root.AddCommand(
-		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newVersion(a),
+		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newConfig(a), newVersion(a),
 	)
 	return root
 }

@@ -82,9 +82,16 @@ type ran struct {
 // program runs the program to its end.
 func program(t *testing.T, stdin string, args ...string) ran {
 	t.Helper()
+	return programIn(t, nil, stdin, args...)
+}
+
+// programIn runs it with variables besides.
+func programIn(t *testing.T, env []string, stdin string, args ...string) ran {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()

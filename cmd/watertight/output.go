@@ -22,9 +22,10 @@ const (
 
 // outputFlag adds -o with the forms that a verb has, the first being the default.
 func (a *app) outputFlag(cmd *cobra.Command, forms ...string) {
-	cmd.Flags().StringVarP(&a.output, "output", "o", forms[0], "form of the output: "+strings.Join(forms, ", "))
+	output := cmd.Flags().StringP("output", "o", forms[0], "form of the output: "+strings.Join(forms, ", "))
 	check := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		a.output = *output
 		for _, f := range forms {
 			if a.output == f {
 				if check != nil {

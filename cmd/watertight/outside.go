@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +43,9 @@ type outsideConfig struct {
 
 func (c *outsideConfig) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.sim, "sim", false, "pretend the payment gateway and the mail server: no card is charged, no mail is sent")
-	f.StringVar(&c.gateway, "gateway", os.Getenv("WATERTIGHT_GATEWAY"), "base URL of the payment gateway (env WATERTIGHT_GATEWAY)")
-	f.StringVar(&c.mail, "mail", os.Getenv("WATERTIGHT_MAIL"), "host:port of the mail server (env WATERTIGHT_MAIL)")
-	f.StringVar(&c.mailFrom, "mail-from", cmp.Or(os.Getenv("WATERTIGHT_MAIL_FROM"), defaultMailFrom), "sender of the mails (env WATERTIGHT_MAIL_FROM)")
+	f.StringVar(&c.gateway, "gateway", "", "base URL of the payment gateway")
+	f.StringVar(&c.mail, "mail", "", "host:port of the mail server")
+	f.StringVar(&c.mailFrom, "mail-from", defaultMailFrom, "sender of the mails")
 	f.StringVar(&c.stock, "stock", "", "CSV file of sku,quantity: articles that the ledger doesn't know yet (with --sim: a built-in catalogue)")
 }
 
@@ -66,8 +65,8 @@ func (c *outsideConfig) complete(services []order.Service) error {
 	if err := errors.Join(need(order.Payment, c.gateway, "--gateway"), need(order.Notification, c.mail, "--mail")); err != nil {
 		return usage(err)
 	}
-	if u, err := url.Parse(c.gateway); c.gateway != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		return usagef("--gateway %q: want a base URL such as https://pay.example.com", c.gateway)
+	if u, err := url.Parse(c.gateway); c.gateway != "" && (err != nil || u.Host == "" || u.RawQuery+u.Fragment != "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		return usagef("--gateway %q: want a base URL such as https://pay.example.com", withoutSecrets(c.gateway))
 	}
 	if _, _, err := net.SplitHostPort(c.mail); c.mail != "" && err != nil {
 		return usagef("--mail %q: want host:port", c.mail)

@@ -29,6 +29,7 @@ func (s *shape) flags(f *pflag.FlagSet) {
 	f.DurationVar(&s.timeout, "timeout", defaultTimeout, "hard limit on one attempt of a handler")
 	f.DurationSliceVar(&s.retry, "retry", consumer.DefaultRetry(), "how long the n-th retry waits")
 	f.IntVar(&s.replicas, "replicas", 0, "servers that keep each message; 0: 1 embedded, 3 otherwise")
+	shared(f, "timeout", "retry", "replicas")
 }
 
 func (s *shape) validate() error {
