@@ -155,5 +155,6 @@ Each flag can also be given by the environment or a YAML file (--config):
 	root.AddCommand(
 		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newConfig(a), newVersion(a),
 	)
+	completions(root)
 	return root
 }

@@ -23,6 +23,7 @@ const (
 // outputFlag adds -o with the forms that a verb has, the first being the default.
 func (a *app) outputFlag(cmd *cobra.Command, forms ...string) {
 	output := cmd.Flags().StringP("output", "o", forms[0], "form of the output: "+strings.Join(forms, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	check := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
 		a.output = *output
