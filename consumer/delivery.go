@@ -25,6 +25,10 @@ type delivery struct {
 	begun time.Time
 	token bool // it holds a place of the retries' share
 
+	ramped bool // it counts for the ramp
+	probe  bool // of trouble
+	lost   bool // the broker has taken it back
+
 	passage passage     // through the process's gate
 	key     string      // of its crash mark; empty: it isn't suspected
 	marked  atomic.Bool // the mark is raised
@@ -44,7 +48,7 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	defer d.passage.leave()
 	d.ran.Store(true)
 	if d.token {
-		defer func() { <-d.group.share }()
+		defer d.group.share.put()
 	}
 	o, err := d.decode()
 	if err != nil {
@@ -86,6 +90,7 @@ func (d *delivery) name() broker.Hop {
 func (d *delivery) Done(err error) {
 	if errors.Is(err, bulkhead.ErrTimeout) {
 		d.passage.haunt() // if it still runs
+		d.group.Flooded()
 	} else {
 		d.passage.leave()
 	}
@@ -95,7 +100,7 @@ func (d *delivery) Done(err error) {
 	defer d.group.forget(d)
 	if !d.ran.Load() { // the bulkhead was closed before its turn
 		if d.token {
-			<-d.group.share
+			d.group.share.put()
 		}
 		d.group.release(d)
 		return

@@ -122,14 +122,20 @@ type Group struct {
 	desk  *deadletter.Desk
 	done  zerolog.Logger // sampled
 	fall  Fallbacker     // nil: none
-	share chan struct{}  // slots that retries may take
+	share *share         // of retries
+	ramp  *ramp          // after the breaker has closed
 	marks *broker.Suspects
 
 	mu      sync.Mutex
 	open    map[*delivery]struct{} // begun and not settled
 	mute    map[string]trouble     // durables for which the broker doesn't answer
 	running sync.WaitGroup         // one a delivery, until it is settled or handed back
-	trouble atomic.Pointer[trouble]
+	flood   flood
+
+	trouble  atomic.Pointer[trouble]
+	probing  atomic.Bool   // an order is the probe of the trouble
+	keep     time.Duration // how long an order is ours without the broker's word
+	stopping chan struct{} // closed when no more is taken
 }
 
 // New returns a group that is not running yet, or what is wrong with its
@@ -166,9 +172,13 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 		conn:  conn,
 		desk:  deadletter.New(conn, string(cfg.Service)),
 		done:  cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
-		share: make(chan struct{}, cfg.RetryShare),
+		share: newShare(cfg.RetryShare),
+		ramp:  newRamp(cfg.Bulkhead.Stats().Slots),
 		open:  make(map[*delivery]struct{}),
 		mute:  make(map[string]trouble),
+
+		keep:     AckWait(cfg.Bulkhead.Timeout(), cfg.Settle) / 2,
+		stopping: make(chan struct{}),
 	}
 	g.fall, _ = cfg.Handler.(Fallbacker)
 	cfg.Metrics.watch(cfg.Service, cfg.Bulkhead)
@@ -209,6 +219,7 @@ func (g *Group) Run(ctx context.Context) error {
 
 // drain waits for what runs, for the drain time; then hands it back.
 func (g *Group) drain() {
+	close(g.stopping)
 	settled := make(chan struct{})
 	go func() {
 		g.running.Wait()
@@ -251,7 +262,18 @@ func (g *Group) forget(d *delivery) {
 	g.mu.Lock()
 	delete(g.open, d)
 	g.mu.Unlock()
+	g.part(d)
 	g.running.Done()
+}
+
+// part gives back what a delivery holds of the group's.
+func (g *Group) part(d *delivery) {
+	if d.ramped {
+		g.ramp.end()
+	}
+	if d.probe {
+		g.probing.Store(false)
+	}
 }
 
 func (g *Group) unsettled() []*delivery {
@@ -276,30 +298,4 @@ func (g *Group) handBack(m *nats.Msg, delay time.Duration) {
 		// It comes again after the ack wait.
 		g.cfg.Log.Warn().Err(err).Str("event", "order.hand_back_failed").Msg("order not handed back")
 	}
-}
-
-// trouble says that the broker doesn't store what becomes of attempts.
-type trouble struct {
-	since time.Time
-	err   error
-}
-
-// Check returns nil when the group can work, or why it can't: the broker doesn't
-// store, it doesn't answer for one of the durables, or every slot is held by a
-// handler that outlived its timeout. It is for readiness, and may be called at any
-// time.
-func (g *Group) Check() error {
-	if t := g.trouble.Load(); t != nil {
-		return fmt.Errorf("%s: nothing can be settled since %s: %w", g.cfg.Service, t.since.UTC().Format(time.RFC3339), t.err)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for durable, t := range g.mute {
-		return fmt.Errorf("%s: no orders come from %s since %s: %w", g.cfg.Service, durable, t.since.UTC().Format(time.RFC3339), t.err)
-	}
-	if s := g.cfg.Bulkhead.Stats(); s.Flooded {
-		return fmt.Errorf("%s: flooded: all %d slots are held by handlers that outlived their timeout, the oldest for %v",
-			g.cfg.Service, s.Slots, s.OldestGhost.Round(time.Millisecond))
-	}
-	return nil
 }

@@ -100,16 +100,16 @@ func (l *lane) run(ctx context.Context) error {
 		work = l.due
 	}
 	for ctx.Err() == nil {
-		if l.group.trouble.Load() != nil && !sleep(ctx, errorPause) {
-			break
+		do := work
+		if l.group.trouble.Load() != nil {
+			do = l.probe
 		}
-		err := work(ctx)
+		err := do(ctx)
 		if errors.Is(err, bulkhead.ErrClosed) {
 			return errors.Join(fmt.Errorf("run lane %s: %w", l.durable, err), l.close())
 		}
 		if err != nil && ctx.Err() == nil {
 			l.unheard(err)
-			l.group.cfg.Log.Warn().Err(err).Str("event", "pull.failed").Str("consumer", l.durable).Msg("no orders from the broker; asking again")
 			sleep(ctx, errorPause)
 		}
 	}
@@ -126,6 +126,7 @@ func (l *lane) unheard(err error) {
 		return
 	}
 	l.mute = true
+	l.group.cfg.Log.Warn().Err(err).Str("event", "pull.failed").Str("consumer", l.durable).Msg("no orders from the broker; asking again until they come")
 	l.group.mu.Lock()
 	defer l.group.mu.Unlock()
 	l.group.mute[l.durable] = trouble{time.Now(), err}
@@ -136,6 +137,7 @@ func (l *lane) heard() {
 		return
 	}
 	l.mute = false
+	l.group.cfg.Log.Info().Str("event", "pull.resumed").Str("consumer", l.durable).Msg("the broker answers again")
 	l.group.mu.Lock()
 	defer l.group.mu.Unlock()
 	delete(l.group.mute, l.durable)
@@ -145,74 +147,139 @@ func (l *lane) close() error {
 	return l.pull.close(func(m *nats.Msg) { l.group.handBack(m, 0) })
 }
 
-// fresh carries new orders: it waits for one, then goes on with as many as there
-// are free slots until the stream is empty. While nothing can be stored it
-// carries just the one, to see whether that is over.
+// fresh carries new orders, as many at a time as there are free slots, until the
+// stream is empty; then it waits for one, without a slot.
 func (l *lane) fresh(ctx context.Context) error {
-	first, err := l.pull.next(ctx)
-	if err != nil {
-		return err
-	}
-	until := time.Now().Add(l.wait)
-	waiting, cancel := context.WithDeadline(ctx, until)
-	c, err := l.group.cfg.Bulkhead.Acquire(waiting)
-	cancel()
-	if err != nil {
-		l.putOff(ctx, first)
-	} else {
-		l.begin(ctx, until, c, first, false)
-	}
+	g := l.group
 	var (
-		credits []bulkhead.Credit
 		batch   []*nats.Msg
+		credits []bulkhead.Credit
+		ramped  bool
+		err     error
 	)
-	for l.group.trouble.Load() == nil {
-		c, err := l.group.cfg.Bulkhead.Acquire(ctx)
+	for g.trouble.Load() == nil {
+		if credits, ramped, err = l.credits(ctx, credits[:0], l.slots); err != nil {
+			return err
+		}
+		if g.trouble.Load() != nil { // it came while all slots were taken
+			l.unused(credits, ramped)
+			return nil
+		}
+		batch, err = l.pull.fetch(ctx, batch[:0], len(credits))
+		g.share.fresh(len(batch) == len(credits))
+		until := time.Now().Add(l.wait)
+		for i, m := range batch {
+			d := l.delivery(m)
+			d.ramped = ramped
+			l.begin(ctx, until, credits[i], d)
+		}
+		l.unused(credits[len(batch):], ramped)
 		if err != nil {
 			return err
 		}
-		credits = l.group.cfg.Bulkhead.Take(append(credits[:0], c), l.slots-1)
-		batch, err = l.pull.fetch(ctx, batch[:0], len(credits))
-		until := time.Now().Add(l.wait)
-		for i, m := range batch {
-			l.begin(ctx, until, credits[i], m, false)
-		}
-		for _, unused := range credits[len(batch):] {
-			unused.Release()
-		}
-		if err != nil || len(batch) == 0 {
-			return err
+		if len(batch) == 0 {
+			return l.idle(ctx)
 		}
 	}
 	return nil
 }
 
-// due carries waiting retries: each of them when its time has come, and never
-// more at once than the retries' share of the slots.
-func (l *lane) due(ctx context.Context) error {
-	first, err := l.pull.next(ctx)
+// idle waits for a new order and carries it.
+func (l *lane) idle(ctx context.Context) error {
+	m, err := l.next(ctx)
+	if m == nil {
+		return err
+	}
+	until := time.Now().Add(l.wait)
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	l.group.share.fresh(true)
+	return ifClosed(l.carry(ctx, waiting, l.delivery(m)))
+}
+
+// next waits for one message. It returns nil, having handed it back, when trouble
+// came first.
+func (l *lane) next(ctx context.Context) (*nats.Msg, error) {
+	m, err := l.pull.next(ctx)
+	if err == nil && l.group.trouble.Load() != nil {
+		l.group.handBack(m, probePause)
+		return nil, nil
+	}
+	return m, err
+}
+
+// credits appends to dst one slot, for which it waits, and up to n-1 more that are
+// free now. While the breaker is open it waits too, without asking the broker for
+// anything; half-open there are as many credits as probes, and when it has closed
+// the ramp bounds them.
+func (l *lane) credits(ctx context.Context, dst []bulkhead.Credit, n int) (_ []bulkhead.Credit, ramped bool, err error) {
+	b, r := l.group.cfg.Bulkhead, l.group.ramp
+	if ramped = !l.group.recovering(); ramped {
+		if n, err = r.take(ctx, n); err != nil {
+			return dst, false, err
+		}
+	}
+	c, err := b.Acquire(ctx)
 	if err != nil {
+		if ramped {
+			r.unused(n)
+		}
+		return dst, false, err
+	}
+	dst = b.Take(append(dst, c), n-1)
+	if ramped {
+		r.unused(n - len(dst))
+	}
+	l.group.recovering()
+	return dst, ramped, nil
+}
+
+// unused gives back credits for which there was no message.
+func (l *lane) unused(credits []bulkhead.Credit, ramped bool) {
+	for _, c := range credits {
+		c.Release()
+	}
+	if ramped {
+		l.group.ramp.unused(len(credits))
+	}
+}
+
+// recovering reports whether the breaker isn't closed; then the ramp begins anew.
+func (g *Group) recovering() bool {
+	if g.cfg.Bulkhead.Stats().State == bulkhead.Closed {
+		return false
+	}
+	g.ramp.restart()
+	return true
+}
+
+// due carries waiting retries: each of them when its time has come.
+func (l *lane) due(ctx context.Context) error {
+	if l.group.recovering() {
+		return l.dueOne(ctx)
+	}
+	first, err := l.next(ctx)
+	if first == nil {
 		return err
 	}
 	// What is in hand from here on may wait for a slot, but not so long that
 	// its ack deadline could pass before it is settled.
-	until := time.Now().Add(l.wait)
-	waiting, cancel := context.WithDeadline(ctx, until)
+	waiting, cancel := context.WithTimeout(ctx, l.wait)
 	defer cancel()
 	batch := []*nats.Msg{first}
-	if room := cap(l.group.share) - len(l.group.share) - 1; room > 0 && !l.early(first) {
+	if room := l.group.share.room() - 1; room > 0 && !l.early(first) {
 		batch, err = l.pull.fetch(ctx, batch, room)
 	}
 	var wake time.Time
 	for _, m := range batch {
-		if !l.early(m) {
-			l.carry(ctx, waiting, until, m)
+		if at := l.putOffEarly(m); !at.IsZero() {
+			if wake.IsZero() || at.Before(wake) {
+				wake = at
+			}
 			continue
 		}
-		at := l.dueAt(m).Add(-margin)
-		l.group.handBack(m, time.Until(at))
-		if wake.IsZero() || at.Before(wake) {
-			wake = at
+		if closed := l.carryRetry(ctx, waiting, m); closed != nil {
+			return closed
 		}
 	}
 	if !wake.IsZero() {
@@ -222,26 +289,81 @@ func (l *lane) due(ctx context.Context) error {
 	return err
 }
 
-// carry begins a retry when it is due, has its place in the share and a slot; if
-// that isn't so by the end of waiting, it puts it off.
-func (l *lane) carry(ctx, waiting context.Context, until time.Time, m *nats.Msg) {
-	if !sleep(waiting, time.Until(l.dueAt(m))) {
-		l.putOff(ctx, m)
-		return
-	}
-	select {
-	case l.group.share <- struct{}{}:
-	case <-waiting.Done():
-		l.putOff(ctx, m)
-		return
-	}
-	c, err := l.group.cfg.Bulkhead.Acquire(waiting)
+// dueOne carries one retry while the breaker isn't closed: it asks for it only when
+// it has a probe for it.
+func (l *lane) dueOne(ctx context.Context) error {
+	credits, ramped, err := l.credits(ctx, nil, 1)
 	if err != nil {
-		<-l.group.share
-		l.putOff(ctx, m)
-		return
+		return err
 	}
-	l.begin(ctx, until, c, m, true)
+	batch, err := l.pull.fetch(ctx, nil, 1)
+	if len(batch) == 0 {
+		l.unused(credits, ramped)
+		sleep(ctx, errorPause)
+		return err
+	}
+	until, m := time.Now().Add(l.wait), batch[0]
+	if at := l.putOffEarly(m); !at.IsZero() {
+		l.unused(credits, ramped)
+		sleep(ctx, time.Until(at))
+		return err
+	}
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
+		l.unused(credits, ramped)
+		l.putOff(ctx, m)
+		return err
+	}
+	d := l.delivery(m)
+	d.token, d.ramped = true, ramped
+	l.begin(ctx, until, credits[0], d)
+	return err
+}
+
+// carryRetry begins a retry when it is due, has its place in the share and a slot;
+// if that isn't so by the end of waiting, it puts it off.
+func (l *lane) carryRetry(ctx, waiting context.Context, m *nats.Msg) error {
+	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
+		l.putOff(ctx, m)
+		return nil
+	}
+	d := l.delivery(m)
+	d.token = true
+	return ifClosed(l.carry(ctx, waiting, d))
+}
+
+// carry begins a message that is in hand when there is a slot for it; if there is
+// none by the end of waiting, it puts it off. An open breaker isn't waited for.
+func (l *lane) carry(ctx, waiting context.Context, d *delivery) error {
+	g := l.group
+	if g.cfg.Bulkhead.Stats().State == bulkhead.Open {
+		at, _ := g.cfg.Bulkhead.ReadyAt()
+		l.refuse(ctx, d, max(time.Until(at), slotPause))
+		return nil
+	}
+	credits, ramped, err := l.credits(waiting, nil, 1)
+	if err != nil {
+		l.refuse(ctx, d, slotPause)
+		return err
+	}
+	if g.trouble.Load() != nil {
+		l.unused(credits, ramped)
+		l.refuse(ctx, d, probePause)
+		return nil
+	}
+	d.ramped = ramped
+	until, _ := waiting.Deadline()
+	l.begin(ctx, until, credits[0], d)
+	return nil
+}
+
+// ifClosed lets through only that the bulkhead was closed.
+func ifClosed(err error) error {
+	if errors.Is(err, bulkhead.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // putOff hands back a message that waited too long for a slot, or, when the group
@@ -252,6 +374,17 @@ func (l *lane) putOff(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	l.group.handBack(m, slotPause)
+}
+
+// putOffEarly hands back a retry whose time is far off, until a moment before, and
+// returns that moment; zero when the time is near.
+func (l *lane) putOffEarly(m *nats.Msg) time.Time {
+	if !l.early(m) {
+		return time.Time{}
+	}
+	at := l.dueAt(m).Add(-margin)
+	l.group.handBack(m, time.Until(at))
+	return at
 }
 
 // early reports whether a message's time is too far off to hold it.

@@ -38,11 +38,19 @@ func (g *Group) settle(d *delivery, err error) {
 		}
 	}
 
-	if stored := g.store(ctx, d, v, out, fallen, attempt, err); stored != nil {
-		g.giveBack(d, stored)
+	store := func(ctx context.Context) error { return g.store(ctx, d, v, out, fallen, attempt, err) }
+	stored := store(ctx)
+	if stored != nil {
+		g.alarm(stored)
+		stored = g.insist(d, stored, store)
+	}
+	if stored != nil {
+		g.giveBack(d)
 		return
 	}
-	g.trouble.Store(nil)
+	if d.probe {
+		g.resume()
+	}
 	if lost := ack(g.conn.NATS(), d.msg); lost != nil {
 		g.cfg.Log.Warn().Err(lost).Str("event", "order.ack_failed").Str("order_id", d.hop.OrderID).Msg("order settled, its acknowledgement didn't go out; it comes again")
 	}
@@ -186,16 +194,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// giveBack hands back an order whose fate couldn't be stored, and stops the
-// pulling until something is stored again.
-func (g *Group) giveBack(d *delivery, err error) {
-	if g.trouble.CompareAndSwap(nil, &trouble{time.Now(), err}) {
-		g.cfg.Log.Error().Err(err).Str("event", "egress.failed").Msg("what becomes of orders can't be stored: pulling is paused, nothing is acknowledged")
-	}
-	g.handBack(d.msg, unsettledDelay())
-	g.cfg.Metrics.delivered(g.cfg.Service, "unsettled")
 }
 
 // report logs and counts a settled delivery.

@@ -40,11 +40,10 @@ const (
 // errPoison is the error of an order that took its process down again and again.
 var errPoison = fmt.Errorf("the process ended %d times while the order's handler ran", poisonFrom)
 
-// begin lets a message into a slot; until then it may wait, or is put off. A retry
-// comes with its token of the share.
-func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, m *nats.Msg, token bool) {
-	g, d := l.group, l.delivery(m)
-	d.token = token
+// begin lets a delivery into its slot. Until then it may wait at the gate, or be put
+// off.
+func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, d *delivery) {
+	g := l.group
 	if d.key != "" {
 		g.hold(d)
 		g.running.Go(func() { l.examine(ctx, until, c, d) })
@@ -55,6 +54,7 @@ func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, m 
 		defer cancel()
 		if !d.passage.enter(waiting) {
 			c.Release()
+			g.part(d)
 			l.refuse(ctx, d, slotPause)
 			return
 		}
@@ -66,7 +66,7 @@ func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, m 
 // refuse hands back a delivery that was not begun.
 func (l *lane) refuse(ctx context.Context, d *delivery, pause time.Duration) {
 	if d.token {
-		<-l.group.share
+		l.group.share.put()
 	}
 	if ctx.Err() != nil {
 		pause = 0 // the group stops: another instance may have it at once
@@ -117,7 +117,7 @@ func (l *lane) bury(c bulkhead.Credit, d *delivery) {
 	}
 	defer l.group.forget(d)
 	if d.token {
-		defer func() { <-l.group.share }()
+		defer l.group.share.put()
 	}
 	d.begun = time.Now()
 	l.group.settle(d, errPoison)

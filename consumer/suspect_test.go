@@ -24,6 +24,8 @@ type processes struct {
 	*shop
 	server *brokertest.Server
 	end    chan struct{} // lets handlers of dead processes return
+	worker *shop         // with permissions of its own: see newGuarded
+	denied string        // the subject that it may not publish to
 }
 
 func newProcesses(t *testing.T) *processes {
@@ -66,14 +68,12 @@ func (s *shop) nak() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	batch, err := c.FetchNoWait(1)
+	m, err := c.Next()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for m := range batch.Messages() {
-		if err := m.Nak(); err != nil {
-			s.t.Fatal(err)
-		}
+	if err := m.Nak(); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
