@@ -284,3 +284,29 @@ func TestTrouble_StopHandsTheProbeBack(t *testing.T) {
 		s.settled()
 	})
 }
+
+// Another instance that can store does the work meanwhile, but for the order that
+// this one keeps: that is settled once, here, however long it takes.
+func TestTrouble_TheProbeIsNotDoneTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newGuarded(t)
+		g, _ := p.worker.group(handle(settles), nil)
+		pass(time.Second)
+		p.deny("outcomes.payment.authorized")
+		p.placeOne()
+		pass(20 * time.Second)
+		if g.Check() == nil {
+			t.Fatal("Check() = nil, want trouble: the test shows nothing")
+		}
+		p.group(handle(settles), nil) // the other instance
+		for range 11 {
+			p.placeOne()
+		}
+		pass(10 * time.Minute)
+		equal(t, "outcomes meanwhile", p.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 11})
+		p.deny("nothing")
+		pass(10 * time.Minute)
+		equal(t, "outcomes", p.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 12})
+		p.settled()
+	})
+}
