@@ -131,6 +131,7 @@ type Group struct {
 	mute    map[string]trouble     // durables for which the broker doesn't answer
 	running sync.WaitGroup         // one a delivery, until it is settled or handed back
 	flood   flood
+	paused  atomic.Pointer[time.Time] // until when, by an operator
 
 	trouble  atomic.Pointer[trouble]
 	probing  atomic.Bool   // an order is the probe of the trouble
@@ -206,6 +207,7 @@ func (g *Group) Run(ctx context.Context) error {
 	defer cancel()
 	stopped := make([]error, len(lanes))
 	var wg sync.WaitGroup
+	wg.Go(func() { g.watchPause(ctx) })
 	for i, l := range lanes {
 		wg.Go(func() {
 			defer cancel() // one lane alone is no group

@@ -214,24 +214,32 @@ func (l *lane) next(ctx context.Context) (*nats.Msg, error) {
 // the ramp bounds them.
 func (l *lane) credits(ctx context.Context, dst []bulkhead.Credit, n int) (_ []bulkhead.Credit, ramped bool, err error) {
 	b, r := l.group.cfg.Bulkhead, l.group.ramp
-	if ramped = !l.group.recovering(); ramped {
-		if n, err = r.take(ctx, n); err != nil {
+	for {
+		room := n
+		if ramped = !l.group.recovering(); ramped {
+			if room, err = r.take(ctx, n); err != nil {
+				return dst, false, err
+			}
+		}
+		c, err := b.Acquire(ctx)
+		changed := err == nil && ramped == l.group.recovering()
+		if ramped && (err != nil || changed) {
+			r.unused(room)
+		}
+		switch {
+		case err != nil:
 			return dst, false, err
+		case changed && !ramped: // it has closed while we waited: now the ramp counts
+			c.Release()
+			continue
 		}
-	}
-	c, err := b.Acquire(ctx)
-	if err != nil {
+		ramped = ramped && !changed
+		dst = b.Take(append(dst, c), room-1)
 		if ramped {
-			r.unused(n)
+			r.unused(room - len(dst))
 		}
-		return dst, false, err
+		return dst, ramped, nil
 	}
-	dst = b.Take(append(dst, c), n-1)
-	if ramped {
-		r.unused(n - len(dst))
-	}
-	l.group.recovering()
-	return dst, ramped, nil
 }
 
 // unused gives back credits for which there was no message.

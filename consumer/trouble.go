@@ -126,12 +126,15 @@ func (l *lane) probe(ctx context.Context) error {
 }
 
 // Check returns nil when the group can work, or why it can't: the broker doesn't
-// store, it doesn't answer for one of the durables, or every slot is held by a
-// handler that outlived its timeout. It is for readiness, and may be called at any
-// time.
+// store, an operator has paused the service (noticed within seconds), the broker
+// doesn't answer for one of the durables, or every slot is held by a handler that
+// outlived its timeout. It is for readiness, and may be called at any time.
 func (g *Group) Check() error {
 	if t := g.trouble.Load(); t != nil {
 		return fmt.Errorf("%s: nothing can be settled since %s: %w", g.cfg.Service, t.since.UTC().Format(time.RFC3339), t.err)
+	}
+	if until := g.paused.Load(); until != nil && time.Now().Before(*until) {
+		return fmt.Errorf("%s: paused by an operator until %s", g.cfg.Service, until.UTC().Format(time.RFC3339))
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
