@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +96,7 @@ func TestConfig_Precedence(t *testing.T) {
 		"a word that is a number":         {file: "serve: {stock: 2026}", key: "serve.stock", value: `"2026"`, source: "file w.yaml:1"},
 		"no word at all":                  {file: "serve: {mail-from: \"\"}", key: "serve.mail-from", value: `""`, source: "file w.yaml:1"},
 		"an alias":                        {file: "demo: {store: &s /data}\nserve: {store: *s}", key: "serve.store", value: `"/data"`, source: "file w.yaml:2"},
+		"an alias of a section":           {file: "sim: &s {seed: 7}\nload: *s", key: "load.seed", value: `7`, source: "file w.yaml:1"},
 		"a port set by Kubernetes":        {env: []string{"WATERTIGHT_PORT=tcp://10.0.0.7:80", "WATERTIGHT_SERVE_PORT=tcp://10.0.0.7:80"}, key: "serve.port", value: `0`, source: "default /"},
 		"a variable of somebody else":     {env: []string{"WATERTIGHT_IMAGE=shop:1"}, key: "serve.slots", value: `16`, source: "default /"},
 	} {
@@ -126,6 +129,11 @@ func TestConfig_SaysWhatIsWrongAndWhere(t *testing.T) {
 		"a key like none":                   {file: "colour: red\n", want: "w.yaml:1: there is no setting colour\n"},
 		"a file within a file":              {file: "config: x.yaml\n", want: "w.yaml:1: there is no setting config\n"},
 		"a verb without settings":           {file: "dlq: {service: payment}\n", want: "w.yaml:1: there is no setting dlq\n"},
+		"another verb without settings":     {file: "pause: {for: 1m}\n", want: "w.yaml:1: there is no setting pause\n"},
+		"a verb of a verb":                  {file: "dlq: {replay: {all: true}}\n", want: "w.yaml:1: there is no setting dlq\n"},
+		"two typing errors":                 {file: "serve: {blocs: 3}\n", want: "w.yaml:1: there is no setting serve.blocs; did you mean serve.slots?"},
+		"three":                             {file: "serve: {blobs: 3, bloc: 3}\n", want: "w.yaml:1: there is no setting serve.bloc\n"},
+		"a section within a section":        {file: "serve: {serve: {slots: 3}}\n", want: "w.yaml:1: there is no setting serve.serve"},
 		"a merge":                           {file: "serve: {<<: {slots: 3}}\n", want: "w.yaml:1: there is no setting serve.<<"},
 		"a key twice":                       {file: "serve:\n  slots: 1\n  slots: 2\n", want: "w.yaml:3: serve.slots is set twice, first in line 2"},
 		"a section twice":                   {file: "serve: {slots: 1}\nserve: {port: 1}\n", want: "w.yaml:2: serve is set twice, first in line 1"},
@@ -151,6 +159,7 @@ func TestConfig_SaysWhatIsWrongAndWhere(t *testing.T) {
 		"an unknown variable":               {env: []string{"WATERTIGHT_SERVE_SLOT=3"}, want: "WATERTIGHT_SERVE_SLOT: there is no such setting; did you mean WATERTIGHT_SERVE_SLOTS?"},
 		"a variable without its verb":       {env: []string{"WATERTIGHT_GATEWAY=x"}, want: "WATERTIGHT_GATEWAY: there is no such setting; did you mean WATERTIGHT_SERVE_GATEWAY?"},
 		"a value out of range, by file":     {file: "\nserve: {slots: 0, sim: true}\n", args: []string{"serve"}, want: "--slots 0: must be 1 to 10000\n  --slots comes from "},
+		"another verb's value out of range": {env: []string{"WATERTIGHT_LOAD_DRAIN=40s", "WATERTIGHT_SERVE_DRAIN=-1s"}, args: []string{"serve", "--sim"}, want: "--drain -1s: must not be negative\n  --drain comes from WATERTIGHT_SERVE_DRAIN\n"},
 		"a value out of range, by env":      {env: []string{"WATERTIGHT_TIMEOUT=-1s"}, args: []string{"serve", "--sim"}, want: "--timeout -1s: must be positive\n  --timeout comes from WATERTIGHT_TIMEOUT\n"},
 		"a form that the verb hasn't":       {env: []string{"WATERTIGHT_CHECK_OUTPUT=ndjson"}, args: []string{"check"}, want: `unknown output "ndjson": one of table, json`},
 		"a pretended and a real world":      {env: []string{"WATERTIGHT_SERVE_GATEWAY=http://127.0.0.1:1"}, args: []string{"serve", "--sim"}, want: "--gateway and --sim: choose one\n  --gateway comes from WATERTIGHT_SERVE_GATEWAY\n"},
@@ -213,6 +222,18 @@ func TestConfig_SecretsAreNeverPrinted(t *testing.T) {
 	}
 }
 
+// A monitor that isn't one is named in the findings, without its secret.
+func TestConfig_SecretOfAMonitor(t *testing.T) {
+	monitor := httptest.NewServer(http.NotFoundHandler())
+	defer monitor.Close()
+	where := strings.TrimPrefix(monitor.URL, "http://")
+	r := programIn(t, []string{"WATERTIGHT_CHECK_MONITOR=http://shop:s3cr3t@" + where}, "", "check", "-s", "nats://127.0.0.1:1")
+	r.want(t, exitNoNATS, "http://***@"+where+"/varz answers 404")
+	if strings.Contains(r.stdout+r.stderr, "s3cr3t") {
+		t.Errorf("the secret is printed:\n%s%s", r.stdout, r.stderr)
+	}
+}
+
 // The table has a line a setting; without --sources it doesn't say where from.
 func TestConfig_Show(t *testing.T) {
 	file := settingsIn(t, "serve:\n  slots: 32\n  stock: \"a\\eb\"\n")
@@ -256,6 +277,7 @@ serve:
 `)
 	program(t, "", "check", "--config", file).want(t, exitNoNATS, `"result": "fail"`, "nats://127.0.0.1:1")
 	program(t, "", "check", "--config", file, "-o", "table").want(t, exitNoNATS, "RESULT")
+	program(t, "", "config", "show", "--config", file).want(t, exitOK, "SETTING") // no verb has another's form
 	program(t, "", "provision", "--config", file).want(t, exitNoNATS, "connect to nats://127.0.0.1:1")
 	program(t, "", "serve", "--config", file).want(t, exitNoNATS, "connect to nats://127.0.0.1:1")
 

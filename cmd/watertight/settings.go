@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -80,9 +79,10 @@ func annotate(f *pflag.Flag, key string, values ...string) {
 	f.Annotations[key] = values
 }
 
-// byHand are the verbs that have no settings: what they act on is said each time.
-// What a shell's environment says must never choose the letters that are buried.
-var byHand = []string{"dlq", "pause", "resume", "config", "completion", "help", "version"}
+// byHand are the verbs that have no settings, as those of dlq have none: what they
+// act on is said each time. A variable that somebody forgot must not choose the
+// letters that are buried.
+var byHand = []string{"pause", "resume"}
 
 const keyConfig = "config"
 
@@ -273,8 +273,7 @@ func (a *app) origins(err error) string {
 		if s.by.kind != byEnv && s.by.kind != byFile || inSection && section != a.verb {
 			continue
 		}
-		name := "--" + s.flags[0].Name
-		if regexp.MustCompile(name + `([^a-z-]|$)`).MatchString(err.Error()) {
+		if name := "--" + s.flags[0].Name; strings.Contains(err.Error(), name) {
 			fmt.Fprintf(&says, "\n  %s comes from %s", name, s.by.where)
 		}
 	}

@@ -93,7 +93,7 @@ func (f *settingsFile) read(section string, n *yaml.Node) {
 		switch {
 		case slices.Contains(f.known, key):
 			f.values[key] = value
-		case section == "" && slices.Contains(f.sections(), key):
+		case slices.Contains(f.sections(), key):
 			f.read(key, value)
 		default:
 			f.refuse(name, "there is no setting %s%s", key, suggest(key, append(f.sections(), f.known...), func(known string) bool {
