@@ -30,6 +30,9 @@ func TestBreaker_OpenStopsThePullingProbesAndRamps(t *testing.T) {
 			most    int
 			since   time.Time
 		)
+		for range 100 {
+			s.placeOne()
+		}
 		pool, err := bulkhead.New(bulkhead.Config{Name: "payment", Slots: slots, Timeout: 5 * time.Second, Breaker: &bulkhead.BreakerConfig{
 			MinCalls: 8, OpenFor: 20 * time.Second, Probes: probes,
 		}})
@@ -57,9 +60,6 @@ func TestBreaker_OpenStopsThePullingProbesAndRamps(t *testing.T) {
 			c.Bulkhead = pool
 			c.Policy.Retry = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
 		})
-		for range 100 {
-			s.placeOne()
-		}
 		pass(time.Second)
 		if st := pool.Stats().State; st != bulkhead.Open {
 			t.Fatalf("the breaker is %v, want open: the test shows nothing", st)
@@ -120,6 +120,10 @@ func TestBreaker_OpenHoldsRetriesBackWithoutSpendingThem(t *testing.T) {
 		equal(t, "calls before it opens", calls.Load(), 10)
 		pass(20 * time.Second)
 		equal(t, "calls while it is open", calls.Load(), 10)
+		// One came to the pull that was open when the breaker opened.
+		if unacked, pending := s.inHand("RETRY_PAYMENT", "payment-t1"); unacked > 1 || unacked+int(pending) != 10 {
+			t.Errorf("%d retries were taken and %d wait while the breaker is open, want at most 1 of 10", unacked, pending)
+		}
 		healthy.Store(true)
 		pass(time.Minute)
 		equal(t, "calls in all", calls.Load(), 20)
