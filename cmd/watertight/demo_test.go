@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -24,7 +25,8 @@ func TestDemo_HoldsAndProves(t *testing.T) {
 	forget()
 	defer forget()
 	synctest.Test(t, func(t *testing.T) {
-		var stdout, stderr strings.Builder
+		var stdout strings.Builder
+		var stderr sharedText // lines a second, beside the rest
 		a := &app{stdout: &stdout, stderr: &stderr, output: formJSON}
 		cfg := demoConfig{plan: demo.DefaultPlan(), fault: "payment=hang:50%+deaf:50%", store: t.TempDir(), network: new(sim.Network)}
 		// As short as can be judged.
@@ -59,6 +61,24 @@ func TestDemo_HoldsAndProves(t *testing.T) {
 			t.Error("there are no dead letters, though one order in 200 can't be read")
 		}
 	})
+}
+
+// sharedText is a text that several goroutines write.
+type sharedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *sharedText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sharedText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // sums checks that every order is somewhere, and only there.

@@ -148,11 +148,16 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	defer endSending()
 	faulted := make(chan error, 1)
 	go func() { faulted <- switches.follow(sending, start, cfg.plan) }()
-	failed := load.Run(sending, conn, journal, load.Config{
+	// Whatever is due is sent, also late; but not for ever.
+	late, give := context.WithDeadline(ctx, start.Add(cfg.duration+cfg.drain))
+	defer give()
+	failed := load.Run(late, conn, journal, load.Config{
 		Profile: profiles[cfg.profile](cfg.rate, cfg.duration), Start: start, Duration: cfg.duration,
 		Orders: load.Orders{Seed: cfg.seed, Malformed: cfg.malformed},
 	})
-	// The faults are over, however the load ended.
+	if failed != nil {
+		endSending() // and the faults
+	}
 	failed = errors.Join(failed, <-faulted)
 
 	if ctx.Err() == nil && failed == nil {
@@ -172,7 +177,10 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	if err := a.printLoad(r); err != nil {
 		return err
 	}
-	return errors.Join(failed, ended(ctx), r.verdict())
+	if failed != nil {
+		return failed // the figures above are of what there was
+	}
+	return errors.Join(ended(ctx), r.verdict())
 }
 
 // watchLoad prints a line a second.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -109,10 +110,14 @@ func (s *switches) follow(ctx context.Context, start time.Time, plan []plannedFa
 			continue
 		}
 		last := context.WithoutCancel(ctx)
+		var on []error
 		for _, p := range plan {
 			if off := s.clear(last, p.target); off != nil {
-				return fmt.Errorf("switch off %s, which may be on still: %w", p.target, off)
+				on = append(on, fmt.Errorf("switch off %s, which may be on still: %w", p.target, off))
 			}
+		}
+		if len(on) > 0 {
+			return errors.Join(on...)
 		}
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the load has ended, and all is switched off
