@@ -2,101 +2,109 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
-	"github.com/watertight-go/watertight/bulkhead"
-	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/order"
 )
 
-func TestPause_StopsFreshOrdersAndRetriesOverRestartsAndProvisions(t *testing.T) {
+func TestGroup_IsPausedByTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProcesses(t)
-		var log events
-		tries := 0
-		h := handle(func(context.Context, order.Order) (order.Outcome, error) {
-			if tries++; tries == 1 {
-				return order.Outcome{}, order.RetryAfter(time.Minute, errNo)
+		server := brokertest.Start(t)
+		s := &shop{t: t, conn: server.Connect()}
+		brokertest.Provision(t, s.conn, brokertest.Plan())
+
+		var tries atomic.Int32
+		fails := handle(func(context.Context, order.Order) (order.Outcome, error) {
+			if tries.Add(1) == 1 {
+				return order.Outcome{}, errors.New("not yet")
 			}
 			return authorized, nil
 		})
-		logged := func(c *consumer.Config, _ *bulkhead.Config) { c.Log = zerolog.New(&log) }
-		_, stop := p.group(h, logged)
-		p.placeOne() // waits in t3, to be due in a minute
-		pass(time.Second)
-		begin := time.Now()
-		until := begin.Add(time.Hour)
-		if err := consumer.Pause(t.Context(), p.conn, order.Payment, until); err != nil {
-			t.Fatal(err)
-		}
-		p.placeOne()
-		pass(2 * time.Minute)
+		g, stop := s.group(fails, nil)
+		s.placeOne()
+		pass(500 * time.Millisecond) // it failed, and waits in the first tier
 
-		// Everything that could forget it.
-		stop()
-		p.server.Restart()
-		pass(time.Minute)
-		plan := brokertest.Plan()
-		for i := range plan.Services {
-			plan.Services[i].AckWait = time.Minute
-		}
-		if _, err := p.conn.Provision(t.Context(), plan, true); err != nil {
+		paused, err := s.conn.Pause(t.Context(), order.Payment, time.Now().Add(time.Hour))
+		if err != nil {
 			t.Fatal(err)
 		}
-		g, _ := p.group(h, logged)
+		if want := 2 + len(ladder); len(paused) != want { // main, now, and the tiers
+			t.Errorf("paused %v, want %d durables", paused, want)
+		}
+		for _, p := range paused {
+			if p.Until.IsZero() {
+				t.Errorf("%s isn't paused", p.Durable)
+			}
+		}
+		s.placeOne()
 		pass(10 * time.Minute)
-		equal(t, "tries while it is paused", tries, 1)
-		if at, err := consumer.Paused(t.Context(), p.conn, order.Payment); err != nil || !at.Equal(until) {
-			t.Errorf("Paused = %v, %v, want %v", at, err, until)
+		if got := tries.Load(); got != 1 {
+			t.Errorf("tries while paused: got %d, want 1", got)
 		}
-		if err := g.Check(); err == nil || !strings.Contains(err.Error(), "paused by an operator until 2000-01-01T01:00:0") {
-			t.Errorf("Check() = %v, want that it is paused, until when", err)
+		if err := g.Check(); err == nil || !strings.Contains(err.Error(), "paused by an operator until") {
+			t.Errorf("Check while paused: got %v, want that an operator did it", err)
 		}
-		equal(t, "warnings that no orders come", log.count("pull.failed")-log.count("pull.resumed"), 0)
-		equal(t, "times it was logged", log.count("service.paused"), 2) // by each instance
 
-		pass(time.Until(until) + 10*time.Second)
-		equal(t, "tries after it", tries, 3)
-		if err := g.Check(); err != nil {
-			t.Errorf("Check() = %v after the pause, want nil", err)
+		// It is the broker's: it outlives the instance and the broker's restart,
+		// and provisioning.
+		stop()
+		server.Restart()
+		s = &shop{t: t, conn: server.Connect()}
+		if _, err := s.conn.Provision(t.Context(), brokertest.Plan(), true); err != nil {
+			t.Fatal(err)
 		}
-		p.settled()
+		s.group(fails, nil)
+		pass(10 * time.Minute)
+		if got := tries.Load(); got != 1 {
+			t.Errorf("tries while paused, after a restart: got %d, want 1", got)
+		}
+
+		resumed, err := s.conn.Resume(t.Context(), order.Payment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range resumed {
+			if !p.Until.IsZero() {
+				t.Errorf("%s is still paused until %v", p.Durable, p.Until)
+			}
+		}
+		pass(time.Second)
+		if got := tries.Load(); got != 3 {
+			t.Errorf("tries after the resumption: got %d, want 3: the retry and the new order", got)
+		}
+		s.settled()
 	})
 }
 
-func TestResume_EndsItAtOnce(t *testing.T) {
+func TestGroup_APauseEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
-		s.group(handle(settles), nil)
-		if err := consumer.Pause(t.Context(), s.conn, order.Payment, time.Now().Add(time.Hour)); err != nil {
+		handled := make(chan time.Time, 1)
+		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
+			handled <- time.Now()
+			return authorized, nil
+		}), nil)
+		until := time.Now().Add(10 * time.Minute)
+		if _, err := s.conn.Pause(t.Context(), order.Payment, until); err != nil {
 			t.Fatal(err)
 		}
 		s.placeOne()
-		pass(time.Minute)
-		equal(t, "outcomes while it is paused", len(s.subjects(broker.StreamOutcomes)), 0)
-		if err := consumer.Resume(t.Context(), s.conn, order.Payment); err != nil {
-			t.Fatal(err)
-		}
-		pass(100 * time.Millisecond)
-		s.settled()
-		if at, err := consumer.Paused(t.Context(), s.conn, order.Payment); err != nil || !at.IsZero() {
-			t.Errorf("Paused = %v, %v, want the zero time", at, err)
+		if late := (<-handled).Sub(until); late < 0 || late > time.Second {
+			t.Errorf("handled %v after the pause's end, want at once", late)
 		}
 	})
 }
 
-func TestPause_SaysThatThereIsNoSuchService(t *testing.T) {
+func TestPause_OfNobody(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
-		for _, name := range []order.Service{"paiment", "../x"} {
-			if err := consumer.Pause(t.Context(), s.conn, name, time.Now().Add(time.Hour)); err == nil {
-				t.Errorf("Pause(%q) = nil, want an error", name)
-			}
+		if _, err := s.conn.Pause(t.Context(), "shipping", time.Now().Add(time.Hour)); !errors.Is(err, broker.ErrUnknownService) {
+			t.Errorf("got %v, want %v", err, broker.ErrUnknownService)
 		}
 	})
 }

@@ -142,6 +142,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 
 	h := &health{ready: append([]check{{"broker", conn.Check}, {"stopping", func() error { return context.Cause(ctx) }}}, world.checks...)}
 	workers, working := errgroup.WithContext(ctx)
+	gate := consumer.NewGate()
 	for _, name := range cfg.services {
 		pool, err := bulkhead.New(poolConfig(name, cfg.slots, cfg.timeout, log))
 		if err != nil {
@@ -153,6 +154,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 			Handler:  world.handlers[name],
 			Policy:   consumer.Policy{Retry: cfg.retry},
 			Bulkhead: pool,
+			Gate:     gate,
 			Drain:    cfg.drain,
 			Log:      log,
 			Metrics:  metrics,

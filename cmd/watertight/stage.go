@@ -35,6 +35,7 @@ type stage struct {
 	support *errgroup.Group
 	end     context.CancelFunc // of support
 	journal *load.Journal
+	gate    *consumer.Gate
 
 	mu     sync.Mutex
 	phase  string
@@ -44,7 +45,7 @@ type stage struct {
 }
 
 func (a *app) openStage(ctx context.Context, cfg demoConfig, log zerolog.Logger) (_ *stage, err error) {
-	s := &stage{app: a, cfg: cfg, log: log, journal: load.NewJournal(cfg.plan.Services...), ghosts: make(map[order.Service]int)}
+	s := &stage{app: a, cfg: cfg, log: log, journal: load.NewJournal(cfg.plan.Services...), gate: consumer.NewGate(), ghosts: make(map[order.Service]int)}
 	support, end := context.WithCancel(context.WithoutCancel(ctx))
 	s.support, support = errgroup.WithContext(support)
 	s.end = end
@@ -128,6 +129,7 @@ func (s *stage) change(pools map[order.Service]*bulkhead.Bulkhead) error {
 			Handler:  s.world.handlers[name],
 			Policy:   consumer.Policy{Retry: s.cfg.plan.Retry},
 			Bulkhead: pools[name],
+			Gate:     s.gate,
 			Log:      s.log,
 			Instance: instance(),
 			Version:  version(),
