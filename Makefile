@@ -35,7 +35,7 @@ test: ## run the tests
 
 .PHONY: race
 race: ## run the tests in random order under the race detector
-	go test -race -shuffle=on $(TESTFLAGS) ./...
+	go test -race -shuffle=on -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: cover
 cover: ## run the tests and say what they cover (cover.out)
