@@ -14,16 +14,12 @@ import (
 // exitThreshold is the exit code of a threshold that doesn't hold.
 const exitThreshold = 99
 
-// latest is how late the generator may be, as in the demo.
-const latest = 5 * time.Millisecond
-
 // loadReport is a load that has ended.
 type loadReport struct {
 	Verdict    string          `json:"verdict"` // "ok", "threshold crossed", "inconclusive", "orders refused"
 	Causes     []string        `json:"causes,omitempty"`
 	Seconds    float64         `json:"seconds"`
 	Lateness   latenessView    `json:"generator_lateness"`
-	Orders     load.Counts     `json:"-"`
 	Sent       sentView        `json:"orders"`
 	Services   []loadService   `json:"services"`
 	Thresholds []thresholdView `json:"thresholds,omitempty"`
@@ -71,19 +67,19 @@ type thresholdView struct {
 func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase) *loadReport {
 	late, stats, counts := j.Lateness(phase), j.Stats(phase), j.Counts()
 	r := &loadReport{
-		cfg: cfg, Orders: counts, Seconds: phase.To.Sub(phase.From).Seconds(),
-		Lateness: latenessView{toMS(late.W99), toMS(late.P99), toMS(late.Max)},
+		cfg: cfg, Seconds: phase.To.Sub(phase.From).Seconds(),
+		Lateness: latenessView{figure.MS(late.W99), figure.MS(late.P99), figure.MS(late.Max)},
 		Sent:     sentView{counts.Due, counts.Sent, counts.Stored, counts.Failed, counts.Unknown + counts.Waiting, counts.Malformed},
 	}
 	for i, a := range j.Accounts() {
 		s := stats[i]
 		r.Services = append(r.Services, loadService{
-			string(a.Service), toMS(s.P50), toMS(s.P99), toMS(s.Max), toMS(s.W50), toMS(s.W99), toMS(s.Uncorrected99), s.Finished,
+			string(a.Service), figure.MS(s.P50), figure.MS(s.P99), figure.MS(s.Max), figure.MS(s.W50), figure.MS(s.W99), figure.MS(s.Uncorrected99), s.Finished,
 			a.Stored, a.Done, a.Dead, a.Open, a.Twice, a.Fallbacks,
 		})
 	}
-	if late.W99 > latest {
-		r.Causes = append(r.Causes, fmt.Sprintf("the generator was late itself: %s, at most %s", figure.Millis(late.W99), figure.Millis(latest)))
+	if late.W99 > demo.QuietLateness {
+		r.Causes = append(r.Causes, fmt.Sprintf("the generator was late itself: %s, at most %s", figure.Millis(late.W99), figure.Millis(demo.QuietLateness)))
 	}
 	if counts.Unsent > 0 {
 		r.Causes = append(r.Causes, fmt.Sprintf("%s orders were due and not sent", figure.Count(counts.Unsent)))
@@ -106,8 +102,6 @@ func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase) *loadRepor
 	}
 	return r
 }
-
-func toMS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // verdict is the error that gives the exit code.
 func (r *loadReport) verdict() error {

@@ -145,8 +145,6 @@ type planView struct {
 	TimeoutMS float64       `json:"timeout_ms"`
 }
 
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
 // Document returns the report as JSON has it.
 func (r Result) Document() Document {
 	p := r.Plan
@@ -159,15 +157,15 @@ func (r Result) Document() Document {
 		Effects:     effectsView{r.Effects.Charged, r.Effects.ChargedTwice, r.Effects.Mails, r.Effects.MailsRepeated},
 		DeadLetters: []groupView{},
 		Thresholds:  r.Verdict.Rules,
-		Plan:        planView{p.Rate, p.Seed, p.Faulty, p.Fault, p.Slots, p.Pool(), ms(p.Timeout)},
+		Plan:        planView{p.Rate, p.Seed, p.Faulty, p.Fault, p.Slots, p.Pool(), figure.MS(p.Timeout)},
 	}
 	for _, i := range r.Measured.Isolation {
 		if i.Service == p.Faulty {
 			continue
 		}
 		d.Isolation = append(d.Isolation, isolationView{
-			i.Service, ms(i.Baseline.W50), ms(i.Baseline.W99), ms(i.Struck.W50), ms(i.Struck.W99),
-			i.Struck.Finished, i.Control.Finished, ms(i.Control.P50),
+			i.Service, figure.MS(i.Baseline.W50), figure.MS(i.Baseline.W99), figure.MS(i.Struck.W50), figure.MS(i.Struck.W99),
+			i.Struck.Finished, i.Control.Finished, figure.MS(i.Control.P50),
 		})
 	}
 	for _, a := range r.Accounts {
@@ -179,11 +177,11 @@ func (r Result) Document() Document {
 	for _, ph := range r.Phases {
 		v := phaseView{
 			Name: ph.Name, From: ph.Window.From.UTC(), Seconds: ph.Window.To.Sub(ph.Window.From).Seconds(),
-			Orders: ph.Lateness.Orders, LatenessW99: ms(ph.Lateness.W99), LatenessP99: ms(ph.Lateness.P99),
+			Orders: ph.Lateness.Orders, LatenessW99: figure.MS(ph.Lateness.W99), LatenessP99: figure.MS(ph.Lateness.P99),
 		}
 		for _, s := range ph.Stats {
 			v.Services = append(v.Services, statsView{
-				s.Service, s.Samples, s.Finished, s.Windows, ms(s.W50), ms(s.W99), ms(s.P50), ms(s.P99), ms(s.Max), ms(s.Uncorrected99),
+				s.Service, s.Samples, s.Finished, s.Windows, figure.MS(s.W50), figure.MS(s.W99), figure.MS(s.P50), figure.MS(s.P99), figure.MS(s.Max), figure.MS(s.Uncorrected99),
 			})
 		}
 		d.Phases = append(d.Phases, v)

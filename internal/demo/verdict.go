@@ -49,6 +49,10 @@ type Verdict struct {
 	Rules  []Rule   // those of held first, then those of proven
 }
 
+// QuietLateness is how late a load generator may be itself, by load.Lateness.W99, for
+// what it measured to mean anything.
+const QuietLateness = 5 * time.Millisecond
+
 // The bounds of the verdict. They are on medians over windows of a second: one
 // stall of the machine moves one window, and the verdict doesn't hang on it.
 const (
@@ -64,7 +68,6 @@ const (
 	quietFinished = 0.99
 	quietTimes    = 5 // p99 over p50, or
 	quietMore     = 10 * time.Millisecond
-	quietLateness = 5 * time.Millisecond
 )
 
 // Judge decides: *held* when each healthy service finished its orders as fast
@@ -90,8 +93,8 @@ func Judge(p Plan, m Measured) Verdict {
 		proofs = append(proofs, proof...)
 	}
 	v.Rules = append(v.Rules, proofs...)
-	if m.Lateness > quietLateness {
-		v.Causes = append(v.Causes, fmt.Sprintf("the generator itself was late: p99 %s, at most %s", figure.Millis(m.Lateness), figure.Millis(quietLateness)))
+	if m.Lateness > QuietLateness {
+		v.Causes = append(v.Causes, fmt.Sprintf("the generator itself was late: p99 %s, at most %s", figure.Millis(m.Lateness), figure.Millis(QuietLateness)))
 	}
 	switch {
 	case m.Lost > 0:

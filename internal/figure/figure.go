@@ -46,3 +46,6 @@ func Columns(w io.Writer, rows ...[]string) error {
 	}
 	return tw.Flush()
 }
+
+// MS is a duration in milliseconds, to the microsecond, as documents have it.
+func MS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
