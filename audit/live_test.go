@@ -309,6 +309,31 @@ func TestRun_SaysWhichOrderIsLost(t *testing.T) {
 	})
 }
 
+// Under load, several outcomes share a message.
+func TestRun_ReadsWhatIsInAPack(t *testing.T) {
+	bubble(t, func(t *testing.T, s *shop) {
+		var (
+			pack  []*broker.Settled
+			first string
+		)
+		for seq := range uint64(5) {
+			if id := s.place(pays); first == "" {
+				first = id
+			}
+			pack = append(pack, &broker.Settled{Hop: of(seq+1, 0), Outcome: order.Outcome{Result: order.Authorized}})
+		}
+		m, err := broker.OutcomeMessage(order.Payment, pack[1:4]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.conn.Store(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, s.conn, order.Payment, 4)
+		s.is(audit.Account{Accepted: 5, Done: 3, Waiting: 1, Lost: 1, Findings: []audit.Finding{{Kind: audit.Lost, Seq: 1, OrderID: first}}})
+	})
+}
+
 // A broker in which each step of the protocol was cut, one order each.
 func TestRun_FindsWhatACrashLeaves(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {

@@ -19,6 +19,7 @@ type entry struct {
 	Subject string
 	At      time.Time // when it was stored
 	Header  nats.Header
+	Data    []byte // of OUTCOMES only
 }
 
 // span is what a stream holds.
@@ -211,16 +212,19 @@ func (a *auditor) dead(e entry) {
 	}
 }
 
-// outcome takes a message of OUTCOMES.
+// outcome takes a message of OUTCOMES. What can't be read of it, nobody of ours has
+// written.
 func (a *auditor) outcome(e entry) {
 	s, result, ok := broker.SplitOutcome(e.Subject)
 	b := a.books[s]
 	if !ok || !result.Final() || b == nil {
 		return
 	}
-	hop := broker.ParseHop(e.Header)
-	if seq, ok := origin(hop); ok {
-		b.outcome(seq, hop.Generation)
+	settled, _ := broker.Outcomes(e.Header, e.Data)
+	for _, one := range settled {
+		if seq, ok := origin(one.Hop); ok {
+			b.outcome(seq, one.Hop.Generation)
+		}
 	}
 }
 

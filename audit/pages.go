@@ -68,7 +68,7 @@ func (s *streams) open(ctx context.Context, stream string, from uint64) (*pages,
 			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:       from,
 			AckPolicy:         jetstream.AckNonePolicy,
-			HeadersOnly:       true,
+			HeadersOnly:       stream != broker.StreamOutcomes, // there, several share a message
 			MemoryStorage:     true,
 			Replicas:          1,
 			InactiveThreshold: forget,
@@ -161,7 +161,7 @@ func (p *pages) delivery(m *nats.Msg) (e entry, last bool, _ error) {
 	if p.delivered++; meta.Sequence.Consumer != p.delivered {
 		return e, true, errCut
 	}
-	return entry{Seq: meta.Sequence.Stream, Subject: m.Subject, At: meta.Timestamp, Header: m.Header}, false, nil
+	return entry{Seq: meta.Sequence.Stream, Subject: m.Subject, At: meta.Timestamp, Header: m.Header, Data: m.Data}, false, nil
 }
 
 // previous is the header of a direct get that names the message before in the

@@ -143,6 +143,7 @@ func (s *streams) next(ctx context.Context, stream string, seq uint64) (entry, b
 			Subject string    `json:"subject"`
 			Seq     uint64    `json:"seq"`
 			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
@@ -155,7 +156,7 @@ func (s *streams) next(ctx context.Context, stream string, seq uint64) (entry, b
 		}
 		return entry{}, false, answer.Error
 	}
-	e := entry{Seq: answer.Message.Seq, Subject: answer.Message.Subject, At: answer.Message.Time}
+	e := entry{Seq: answer.Message.Seq, Subject: answer.Message.Subject, At: answer.Message.Time, Data: answer.Message.Data}
 	if len(answer.Message.Header) > 0 {
 		if e.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
 			return entry{}, false, fmt.Errorf("decode headers of message %d: %w", e.Seq, err)

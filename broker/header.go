@@ -191,8 +191,14 @@ func first(h nats.Header, key string, limit int) string {
 
 func token(h nats.Header, key string) string { return first(h, key, maxToken) }
 
+// What is missing is no error to be made: most messages have few of the headers.
+
 func number(h nats.Header, key string, limit uint64) uint64 {
-	n, err := strconv.ParseUint(token(h, key), 10, 64)
+	s := token(h, key)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n > limit {
 		return 0
 	}
@@ -200,7 +206,11 @@ func number(h nats.Header, key string, limit uint64) uint64 {
 }
 
 func duration(h nats.Header, key string) time.Duration {
-	d, err := time.ParseDuration(token(h, key))
+	s := token(h, key)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
 	if err != nil || d < 0 {
 		return 0
 	}
@@ -208,7 +218,11 @@ func duration(h nats.Header, key string) time.Duration {
 }
 
 func instant(h nats.Header, key string) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, token(h, key))
+	s := token(h, key)
+	if s == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
 	if y := t.UTC().Year(); err != nil || y < 1 || y > 9999 {
 		return time.Time{} // what can't be written again
 	}

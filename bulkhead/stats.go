@@ -42,6 +42,14 @@ type counters struct {
 	rejected                   [reasons]atomic.Uint64
 }
 
+// State is that of the breaker: Closed when there is none. It is cheaper than Stats.
+func (b *Bulkhead) State() State {
+	if b.breaker == nil {
+		return Closed
+	}
+	return b.breaker.state()
+}
+
 // Stats looks at every slot, without stopping any; only the breaker, if there
 // is one, is locked for a moment. It may be called at any time, from hooks too.
 func (b *Bulkhead) Stats() Stats {
@@ -52,7 +60,7 @@ func (b *Bulkhead) Stats() Stats {
 		InUse:      max(0, size-len(b.free)),
 		Waiting:    len(b.room),
 		Queue:      b.cfg.Queue,
-		State:      Closed,
+		State:      b.State(),
 		TimedOut:   b.counts.timedOut.Load(),
 		Abandoned:  b.counts.abandoned.Load(),
 		Late:       b.counts.late.Load(),
@@ -73,9 +81,6 @@ func (b *Bulkhead) Stats() Stats {
 		}
 	}
 	s.Flooded = s.Ghosts >= s.Slots
-	if b.breaker != nil {
-		s.State = b.breaker.state()
-	}
 	for i := range s.Rejected {
 		s.Rejected[i] = b.counts.rejected[i].Load()
 	}

@@ -29,6 +29,8 @@ type delivery struct {
 	probe  bool // of trouble
 	lost   bool // the broker has taken it back
 
+	message messageKey
+
 	passage passage     // through the process's gate
 	key     string      // of its crash mark; empty: it isn't suspected
 	marked  atomic.Bool // the mark is raised
@@ -58,12 +60,22 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
 		return errExpired
 	}
+	if out, settled := d.group.recent.get(d.message); settled {
+		d.outcome = out
+		return nil
+	}
 	out, err := d.group.cfg.Handler.Handle(ctx, o)
 	d.outcome = out
-	if err == nil && !out.Result.Final() {
-		return fmt.Errorf("handler of %s answered %q, which is not a final result", d.group.cfg.Service, out.Result)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := out.Validate(); err != nil {
+		return fmt.Errorf("outcome of %s's handler: %w", d.group.cfg.Service, err)
+	}
+	if !out.Result.Final() {
+		return fmt.Errorf("outcome of %s's handler: %q is not a final result", d.group.cfg.Service, out.Result)
+	}
+	return nil
 }
 
 func (d *delivery) decode() (order.Order, error) {
@@ -112,7 +124,7 @@ func (d *delivery) Done(err error) {
 // Late is called when a handler returns that outlived its timeout.
 func (d *delivery) Late(err error) {
 	g := d.group
-	g.cfg.Metrics.late(g.cfg.Service)
+	g.tally.late()
 	var o order.Order
 	if p := d.order.Load(); p != nil {
 		o = *p

@@ -117,14 +117,18 @@ func AckWait(timeout, settle time.Duration) time.Duration {
 
 // Group is one service's subscriber group in this process.
 type Group struct {
-	cfg   Config
-	conn  *broker.Conn
-	desk  *deadletter.Desk
-	done  zerolog.Logger // sampled
-	fall  Fallbacker     // nil: none
-	share *share         // of retries
-	ramp  *ramp          // after the breaker has closed
-	marks *broker.Suspects
+	cfg    Config
+	conn   *broker.Conn
+	desk   *deadletter.Desk
+	done   zerolog.Logger // sampled
+	fall   Fallbacker     // nil: none
+	share  *share         // of retries
+	ramp   *ramp          // after the breaker has closed
+	marks  *broker.Suspects
+	outbox outbox
+	recent recent
+	tally  *tally
+	pace   pace
 
 	mu      sync.Mutex
 	open    map[*delivery]struct{} // begun and not settled
@@ -182,6 +186,9 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 		stopping: make(chan struct{}),
 	}
 	g.fall, _ = cfg.Handler.(Fallbacker)
+	g.outbox.group = g
+	g.pace.mean.Store(int64(cfg.Bulkhead.Timeout())) // until it is measured
+	g.tally = cfg.Metrics.of(cfg.Service)
 	cfg.Metrics.watch(cfg.Service, cfg.Bulkhead)
 	return g, nil
 }

@@ -52,27 +52,38 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) delivered(s order.Service, verdict string) {
-	m.deliveries.WithLabelValues(string(s), verdict).Inc()
+// tally is a service's part of the metrics. What is counted for each order is looked
+// up once.
+type tally struct {
+	metrics   *Metrics
+	service   string
+	delivered [fates]prometheus.Counter
+	unsettled prometheus.Counter
+	handler   prometheus.Observer
+	endToEnd  prometheus.Observer
 }
 
-func (m *Metrics) handled(s order.Service, d time.Duration) {
-	m.handler.WithLabelValues(string(s)).Observe(d.Seconds())
+func (m *Metrics) of(s order.Service) *tally {
+	service := string(s)
+	t := &tally{
+		metrics: m, service: service,
+		unsettled: m.deliveries.WithLabelValues(service, "unsettled"),
+		handler:   m.handler.WithLabelValues(service),
+		endToEnd:  m.endToEnd.WithLabelValues(service),
+	}
+	for f := range t.delivered {
+		t.delivered[f] = m.deliveries.WithLabelValues(service, Fate(f).String())
+	}
+	return t
 }
 
-func (m *Metrics) ended(s order.Service, d time.Duration) {
-	m.endToEnd.WithLabelValues(string(s)).Observe(d.Seconds())
+func (t *tally) retried(reason string) { t.metrics.retries.WithLabelValues(t.service, reason).Inc() }
+
+func (t *tally) died(r deadletter.Reason) {
+	t.metrics.dead.WithLabelValues(t.service, string(r)).Inc()
 }
 
-func (m *Metrics) retried(s order.Service, reason string) {
-	m.retries.WithLabelValues(string(s), reason).Inc()
-}
-
-func (m *Metrics) died(s order.Service, r deadletter.Reason) {
-	m.dead.WithLabelValues(string(s), string(r)).Inc()
-}
-
-func (m *Metrics) late(s order.Service) { m.lates.WithLabelValues(string(s)).Inc() }
+func (t *tally) late() { t.metrics.lates.WithLabelValues(t.service).Inc() }
 
 func (m *Metrics) watch(s order.Service, b *bulkhead.Bulkhead) {
 	m.occupancy.mu.Lock()

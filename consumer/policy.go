@@ -42,6 +42,7 @@ const (
 	Done  Fate = iota // settled: the outcome is stored
 	Retry             // later, by the system
 	Dead              // given up: a dead letter is stored
+	fates
 )
 
 // String returns the fate as it stands in logs and metrics.

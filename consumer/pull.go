@@ -26,6 +26,7 @@ type puller struct {
 	arrived chan *nats.Msg
 	asked   int    // requests so far, so that a late answer to an old one is known
 	heard   func() // the broker has answered
+	timer   *time.Timer
 }
 
 // Timing of requests. A request that waits is ended by the broker after
@@ -50,7 +51,9 @@ func newPuller(conn *broker.Conn, stream, durable string, most int, heard func()
 		subject: conn.NextSubject(stream, durable),
 		arrived: make(chan *nats.Msg, most+64),
 		heard:   heard,
+		timer:   time.NewTimer(longPoll),
 	}
+	p.timer.Stop()
 	return p, p.subscribe()
 }
 
@@ -149,13 +152,13 @@ func (p *puller) reply() string { return p.inbox + "." + strconv.Itoa(p.asked) }
 // answer waits for one answer to the open request. A nil message without an
 // error means that the request has ended.
 func (p *puller) answer(ctx context.Context, limit time.Duration) (*nats.Msg, error) {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
+	p.timer.Reset(limit)
+	defer p.timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-timer.C:
+		case <-p.timer.C:
 			return nil, fmt.Errorf("pull %s: %w within %v", p.subject, errLost, limit)
 		case m := <-p.arrived:
 			status := m.Header.Get("Status")
@@ -166,7 +169,7 @@ func (p *puller) answer(ctx context.Context, limit time.Duration) (*nats.Msg, er
 			case m.Subject != p.reply(): // of an earlier request
 			case status == "100": // still there
 				p.heard()
-				timer.Reset(limit)
+				p.timer.Reset(limit)
 			case status == "404", status == "408":
 				p.heard()
 				return nil, nil

@@ -28,6 +28,13 @@ func (r *ramp) restart() {
 	r.width, r.ended = 1, 0
 }
 
+// over reports whether any number may begin.
+func (r *ramp) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.width == 0
+}
+
 // take waits for room for one order until ctx ends, and returns for how many there
 // is room, at most n. Each that is taken is given back, by end or unused.
 func (r *ramp) take(ctx context.Context, n int) (int, error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/rs/zerolog"
 
 	"github.com/watertight-go/watertight/broker"
@@ -18,8 +17,8 @@ import (
 // back.
 func (g *Group) settle(d *delivery, err error) {
 	attempt := d.attempt(err)
-	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Settle)
-	defer cancel()
+	g.pace.note(attempt.Took)
+	until := time.Now().Add(g.cfg.Settle)
 
 	v := g.cfg.Policy.Judge(d.bounds(time.Now()), err)
 	var (
@@ -30,7 +29,7 @@ func (g *Group) settle(d *delivery, err error) {
 		out = d.outcome // after a timeout the handler may be writing it still
 	}
 	if v.Fate == Retry || v.Reason == deadletter.Exhausted {
-		if answer, ok := g.fallback(ctx, d, err); ok {
+		if answer, ok := g.fallback(d, err); ok {
 			out, fallen = answer, true
 			if out.Result.Final() {
 				v = Verdict{Fate: Done}
@@ -38,23 +37,27 @@ func (g *Group) settle(d *delivery, err error) {
 		}
 	}
 
-	store := func(ctx context.Context) error { return g.store(ctx, d, v, out, fallen, attempt, err) }
-	stored := store(ctx)
-	if stored != nil {
-		g.alarm(stored)
-		stored = g.insist(d, stored, store)
+	carryOut := func(until time.Time) error { return g.carryOut(until, d, v, out, fallen, attempt, err) }
+	failed := carryOut(until)
+	if failed != nil {
+		g.alarm(failed)
+		failed = g.insist(d, failed, carryOut)
 	}
-	if stored != nil {
+	if failed != nil {
 		g.giveBack(d)
 		return
 	}
 	if d.probe {
 		g.resume()
 	}
+	g.report(d, v, out, attempt, err)
+}
+
+// ack says that an order is settled: what became of it is stored.
+func (g *Group) ack(d *delivery) {
 	if lost := ack(g.conn.NATS(), d.msg); lost != nil {
 		g.cfg.Log.Warn().Err(lost).Str("event", "order.ack_failed").Str("order_id", d.hop.OrderID).Msg("order settled, its acknowledgement didn't go out; it comes again")
 	}
-	g.report(d, v, out, attempt, err)
 }
 
 // bounds is what Judge has to know.
@@ -67,7 +70,7 @@ func (d *delivery) bounds(now time.Time) Attempt {
 }
 
 // fallback asks the handler for an answer in place of a failed attempt's.
-func (g *Group) fallback(ctx context.Context, d *delivery, cause error) (out order.Outcome, ok bool) {
+func (g *Group) fallback(d *delivery, cause error) (out order.Outcome, ok bool) {
 	o := d.order.Load()
 	if g.fall == nil || o == nil {
 		return order.Outcome{}, false
@@ -79,11 +82,11 @@ func (g *Group) fallback(ctx context.Context, d *delivery, cause error) (out ord
 		}
 	}()
 	// The fallback may take half of the time to settle; the rest is the store's.
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle/2)
+	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.Settle/2)
 	defer cancel()
 	out, err := g.fall.Fallback(ctx, *o, cause)
-	if err == nil && !out.Result.Valid() {
-		err = fmt.Errorf("fallback of %s answered %q, which is no result", g.cfg.Service, out.Result)
+	if err == nil {
+		err = out.Validate()
 	}
 	if err != nil {
 		g.cfg.Log.Warn().Err(err).Str("event", "fallback.failed").Str("order_id", o.ID).Msg("fallback failed; the verdict stands")
@@ -92,42 +95,44 @@ func (g *Group) fallback(ctx context.Context, d *delivery, cause error) (out ord
 	return out, true
 }
 
-// store stores what becomes of the order, trying again until ctx ends.
-func (g *Group) store(ctx context.Context, d *delivery, v Verdict, out order.Outcome, fallen bool, attempt deadletter.Attempt, cause error) error {
-	switch v.Fate {
-	case Done:
-		id := broker.DoneID(g.cfg.Service, d.hop.Origin, d.hop.Generation)
-		return g.storeOutcome(ctx, d, out, id)
-	case Retry:
-		if fallen && d.hop.Waits == 0 {
-			id := broker.PendingID(g.cfg.Service, d.hop.Origin, d.hop.Generation)
-			if err := g.storeOutcome(ctx, d, out, id); err != nil {
-				return err
-			}
-		}
-		return g.again(ctx, func(ctx context.Context) error {
-			_, err := g.conn.Store(ctx, g.retry(d, v, attempt))
-			return err
-		})
-	default:
-		letter := g.letter(d, v, attempt, cause)
-		return g.again(ctx, func(ctx context.Context) error { return g.desk.Post(ctx, letter) })
+// carryOut stores what becomes of the order, trying again until its time is over, and
+// then acknowledges it.
+func (g *Group) carryOut(until time.Time, d *delivery, v Verdict, out order.Outcome, fallen bool, attempt deadletter.Attempt, cause error) error {
+	if v.Fate == Done {
+		return g.outbox.put(until, d, out)
 	}
+	ctx, cancel := context.WithDeadline(context.Background(), until)
+	defer cancel()
+	var err error
+	if v.Fate == Retry {
+		if fallen && d.hop.Waits == 0 {
+			err = g.storePending(ctx, &broker.Settled{Hop: d.name(), Outcome: out})
+		}
+		if err == nil {
+			err = g.storeMessage(ctx, g.retry(d, v, attempt))
+		}
+	} else {
+		letter := g.letter(d, v, attempt, cause)
+		err = g.again(ctx, func(ctx context.Context) error { return g.desk.Post(ctx, letter) })
+	}
+	if err == nil {
+		g.ack(d)
+	}
+	return err
 }
 
-func (g *Group) storeOutcome(ctx context.Context, d *delivery, out order.Outcome, id string) error {
-	body, err := json.Marshal(out)
+// storePending stores, beside the first retry, that nothing is decided yet.
+func (g *Group) storePending(ctx context.Context, s *broker.Settled) error {
+	m, err := broker.OutcomeMessage(g.cfg.Service, s)
 	if err != nil {
-		return fmt.Errorf("encode outcome: %w", err)
+		return err
 	}
-	hop := d.name()
-	hop.RetryDelay, hop.Timeline = 0, ""
-	m := broker.Message{
-		Subject: broker.OutcomeSubject(g.cfg.Service, out.Result),
-		ID:      id,
-		Header:  hop.Header(nil),
-		Data:    body,
-	}
+	m.ID = broker.PendingID(g.cfg.Service, s.Hop.Origin, s.Hop.Generation)
+	return g.storeMessage(ctx, m)
+}
+
+// storeMessage stores a message, trying again until ctx ends.
+func (g *Group) storeMessage(ctx context.Context, m broker.Message) error {
 	return g.again(ctx, func(ctx context.Context) error {
 		_, err := g.conn.Store(ctx, m)
 		return err
@@ -198,22 +203,21 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // report logs and counts a settled delivery.
 func (g *Group) report(d *delivery, v Verdict, out order.Outcome, attempt deadletter.Attempt, cause error) {
-	m := g.cfg.Metrics
-	m.delivered(g.cfg.Service, v.Fate.String())
-	m.handled(g.cfg.Service, attempt.Took)
+	g.tally.delivered[v.Fate].Inc()
+	g.tally.handler.Observe(attempt.Took.Seconds())
 
 	var e *zerolog.Event
 	switch v.Fate {
 	case Done:
 		if !d.hop.FirstSeen.IsZero() {
-			m.ended(g.cfg.Service, time.Since(d.hop.FirstSeen))
+			g.tally.endToEnd.Observe(time.Since(d.hop.FirstSeen).Seconds())
 		}
 		e = g.done.Debug().Str("event", "order.done").Str("result", string(out.Result))
 	case Retry:
-		m.retried(g.cfg.Service, attempt.Reason)
+		g.tally.retried(attempt.Reason)
 		e = g.cfg.Log.Info().Str("event", "order.retried").Dur("delay_ms", v.Delay).Str("reason", attempt.Reason)
 	default:
-		m.died(g.cfg.Service, v.Reason)
+		g.tally.died(v.Reason)
 		e = g.cfg.Log.Warn().Str("event", "order.dead_lettered").Str("reason", string(v.Reason))
 	}
 	if cause != nil {

@@ -98,7 +98,7 @@ func (l *lane) examine(ctx context.Context, until time.Time, c bulkhead.Credit, 
 	if err != nil {
 		g.cfg.Log.Warn().Err(err).Str("event", "suspect.failed").Str("mark", d.key).
 			Msg("an order that came often isn't run, as its crash mark can't be kept; it comes again")
-		g.cfg.Metrics.delivered(g.cfg.Service, "unsettled")
+		g.tally.unsettled.Inc()
 		pause = unsettledDelay()
 	}
 	c.Release()

@@ -44,7 +44,7 @@ func (g *Group) resume() {
 // insist tries to store the fate of the probe until it is stored, and returns the
 // last error when the group stops, or when the broker has been out of reach for so
 // long that the order isn't ours any more.
-func (g *Group) insist(d *delivery, err error, store func(context.Context) error) error {
+func (g *Group) insist(d *delivery, err error, carryOut func(until time.Time) error) error {
 	if !d.probe && !g.probing.CompareAndSwap(false, true) {
 		return err // there is a probe
 	}
@@ -53,10 +53,7 @@ func (g *Group) insist(d *delivery, err error, store func(context.Context) error
 		if nak := inProgress(g.conn.NATS(), d.msg); nak == nil {
 			kept = time.Now()
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		err = store(ctx)
-		cancel()
-		if err == nil {
+		if err = carryOut(time.Now().Add(2 * time.Second)); err == nil {
 			return nil
 		}
 		select {
@@ -80,7 +77,7 @@ func inProgress(nc *nats.Conn, m *nats.Msg) error {
 
 // giveBack hands back an order whose fate couldn't be stored.
 func (g *Group) giveBack(d *delivery) {
-	g.cfg.Metrics.delivered(g.cfg.Service, "unsettled")
+	g.tally.unsettled.Inc()
 	if d.lost {
 		return // it comes, or has come, by itself
 	}

@@ -82,7 +82,7 @@ func (o Order) Validate() error {
 		e.add("lines", "must be 1 to %d, got %d", MaxLines, n)
 	}
 	for i, l := range o.Lines[:min(len(o.Lines), MaxLines)] {
-		l.validate(&e, fmt.Sprintf("lines[%d]", i))
+		l.validate(&e, i)
 	}
 	if len(e.Fields) == 0 {
 		if _, err := o.Total(); err != nil {
@@ -105,15 +105,17 @@ func (o Order) Validate() error {
 	return &e
 }
 
-func (l Line) validate(e *FieldsError, path string) {
+// validate checks the line at an index.
+func (l Line) validate(e *FieldsError, i int) {
+	path := func(field string) string { return fmt.Sprintf("lines[%d].%s", i, field) }
 	if n := len(l.SKU); n < 1 || n > MaxSKU || strings.ContainsFunc(l.SKU, notSKU) {
-		e.add(path+".sku", "must be 1 to %d letters, digits, '-', '_' or '.'", MaxSKU)
+		e.add(path("sku"), "must be 1 to %d letters, digits, '-', '_' or '.'", MaxSKU)
 	}
 	if l.Quantity < 1 || l.Quantity > MaxQuantity {
-		e.add(path+".quantity", "must be 1 to %d, got %d", MaxQuantity, l.Quantity)
+		e.add(path("quantity"), "must be 1 to %d, got %d", MaxQuantity, l.Quantity)
 	}
 	if l.UnitPrice < 0 {
-		e.add(path+".unit_price", "must not be negative, got %d", l.UnitPrice)
+		e.add(path("unit_price"), "must not be negative, got %d", l.UnitPrice)
 	}
 }
 

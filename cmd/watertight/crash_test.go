@@ -131,11 +131,12 @@ func TestServe_TwentyKillsUnderLoad(t *testing.T) {
 
 func TestServe_TheBrokerIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
+	const kills = 5
 	f := newFleet(t)
 	ctx, enough := context.WithCancel(t.Context())
 	sold, conn := make(chan []order.Order), connect(t, f.url())
 	go func() { sold <- f.sell(ctx, conn, 5*time.Millisecond) }()
-	for range 5 {
+	for range kills {
 		before := f.world.Counts()
 		wait, cancel := context.WithTimeout(t.Context(), patience)
 		err := f.world.Await(wait, moved(before, 40))
@@ -149,9 +150,9 @@ func TestServe_TheBrokerIsKilledUnderLoad(t *testing.T) {
 	enough()
 	all := <-sold
 	settled(t, f.url(), all)
-	// A broker forgets what it acknowledged in its last moments: those orders are
-	// handled again, however many they are, and have one effect where a key says so.
-	f.nothingLost(f.url(), len(all), len(all))
+	// A broker that is killed forgets which orders were acknowledged last. Those that a
+	// service remembers aren't handled again; those in a slot just then may be.
+	f.nothingLost(f.url(), len(all), kills*16)
 	t.Logf("%d orders, mails repeated %d", len(all), f.world.Counts().Mail.Repeated)
 	for s, p := range f.services {
 		select {

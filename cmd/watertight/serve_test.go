@@ -135,12 +135,40 @@ func settled(t *testing.T, url string, all []order.Order) {
 			open[string(s)+" "+o.ID] = true
 		}
 	}
-	next := follow(t, conn, broker.StreamOutcomes)
+	next := followOutcomes(t, conn)
 	for len(open) > 0 {
-		m := next()
-		if s, r, ok := broker.SplitOutcome(m.Subject()); ok && r.Final() {
-			delete(open, string(s)+" "+broker.ParseHop(m.Headers()).OrderID)
+		for _, o := range next() {
+			if o.result.Final() {
+				delete(open, string(o.service)+" "+o.orderID)
+			}
 		}
+	}
+}
+
+// outcome is what a service decided about an order.
+type outcome struct {
+	service order.Service
+	orderID string
+	result  order.Result
+}
+
+// followOutcomes reads OUTCOMES from its start and on, those of a message a call.
+func followOutcomes(t *testing.T, conn *broker.Conn) (next func() []outcome) {
+	t.Helper()
+	message := follow(t, conn, broker.StreamOutcomes)
+	return func() []outcome {
+		t.Helper()
+		m := message()
+		s, r, _ := broker.SplitOutcome(m.Subject())
+		settled, err := broker.Outcomes(m.Headers(), m.Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []outcome
+		for _, one := range settled {
+			all = append(all, outcome{s, one.Hop.OrderID, r})
+		}
+		return all
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/order"
 )
 
 // Position is up to where OUTCOMES and DLQ hold what was there before a run.
@@ -40,7 +41,7 @@ func Now(ctx context.Context, b *broker.Conn) (Position, error) {
 // broker restarts, distorts nothing; the broker's clock has to agree with the
 // journal's, as it does on one machine. A stream that doesn't exist is an error.
 //
-// Only headers are read. Follow keeps one ephemeral consumer a stream, which
+// Follow keeps one ephemeral consumer a stream, which
 // the broker forgets half a minute after.
 func Follow(ctx context.Context, b *broker.Conn, j *Journal, from Position) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -64,16 +65,32 @@ func Follow(ctx context.Context, b *broker.Conn, j *Journal, from Position) erro
 	return errors.Join(errs...)
 }
 
-// outcome reads the ending that a message of OUTCOMES is.
-func outcome(subject string) (e ending, ok bool) {
-	service, result, ok := broker.SplitOutcome(subject)
-	return ending{service: service, how: string(result)}, ok
+// outcome reads the endings that a message of OUTCOMES tells of. What can't be read
+// of it, nobody of ours has written.
+func outcome(m jetstream.Msg) []ending {
+	service, result, ok := broker.SplitOutcome(m.Subject())
+	if !ok {
+		return nil
+	}
+	settled, _ := broker.Outcomes(m.Headers(), m.Data())
+	all := make([]ending, 0, len(settled))
+	for _, s := range settled {
+		all = append(all, endingOf(s.Hop, service, string(result), false))
+	}
+	return all
 }
 
 // letter reads the ending that a message of DLQ is.
-func letter(subject string) (e ending, ok bool) {
-	service, reason, ok := broker.SplitDead(subject)
-	return ending{service: service, how: reason, dead: true}, ok
+func letter(m jetstream.Msg) []ending {
+	service, reason, ok := broker.SplitDead(m.Subject())
+	if !ok {
+		return nil
+	}
+	return []ending{endingOf(broker.ParseHop(m.Headers()), service, reason, true)}
+}
+
+func endingOf(hop broker.Hop, service order.Service, how string, dead bool) ending {
+	return ending{origin: hop.Origin, id: hop.OrderID, generation: hop.Generation, service: service, how: how, dead: dead}
 }
 
 // reader reads one stream to its end and on. It does what jetstream's ordered
@@ -85,7 +102,7 @@ type reader struct {
 	filter  string
 	last    uint64 // stream sequence of the last message taken
 	begun   bool   // there was a consumer
-	take    func(subject string) (ending, bool)
+	take    func(jetstream.Msg) []ending
 }
 
 // Times of a reader.
@@ -125,7 +142,7 @@ func (r *reader) session(ctx context.Context) error {
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.last + 1,
 		AckPolicy:         jetstream.AckNonePolicy,
-		HeadersOnly:       true,
+		HeadersOnly:       r.stream != broker.StreamOutcomes, // there, several share a message
 		MemoryStorage:     true,
 		Replicas:          1,
 		InactiveThreshold: forget,
@@ -159,13 +176,10 @@ func (r *reader) pull(ctx context.Context, c jetstream.Consumer, delivered *uint
 			return errGap
 		}
 		r.last = meta.Sequence.Stream
-		e, ok := r.take(m.Subject())
-		if !ok {
-			continue
+		for _, e := range r.take(m) {
+			e.at = meta.Timestamp
+			r.journal.settle(e)
 		}
-		hop := broker.ParseHop(m.Headers())
-		e.origin, e.id, e.generation, e.at = hop.Origin, hop.OrderID, hop.Generation, meta.Timestamp
-		r.journal.settle(e)
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -80,6 +80,40 @@ func sent(t *testing.T, b load.Broker, j *load.Journal, orders int) []placed {
 	return all
 }
 
+// Under load, several outcomes share a message.
+func TestFollow_ReadsWhatIsInAPack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brokertest.New(t)
+		j := load.NewJournal(order.Payment)
+		all := sent(t, b, j, 3)
+		from, err := load.Now(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pack []*broker.Settled
+		for _, o := range all {
+			origin := broker.Origin{Stream: broker.StreamOrders, Seq: o.seq, Subject: broker.SubjectCreated}
+			pack = append(pack, &broker.Settled{Hop: broker.Hop{OrderID: o.id, Origin: origin}, Outcome: order.Outcome{Result: order.Refused}})
+		}
+		m, err := broker.OutcomeMessage(order.Payment, pack...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Store(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		follow(t, b, j, from)
+		if err := j.Wait(t.Context(), order.Payment); err != nil {
+			t.Fatal(err)
+		}
+		for r := range j.All() {
+			if got := r.Endings[0]; got.How != "refused" || got.Settled.IsZero() {
+				t.Errorf("order %d ended as %+v, want refused", r.Seq, got)
+			}
+		}
+	})
+}
+
 func TestFollow_SettlesAtTheTimeThatTheBrokerSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := brokertest.New(t)

@@ -1,0 +1,114 @@
+package broker_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
+
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/order"
+)
+
+// drawSettled is an authorized order.
+var drawSettled = rapid.Custom(func(rt *rapid.T) *broker.Settled {
+	return &broker.Settled{
+		Hop: broker.Hop{
+			OrderID: rapid.StringN(1, 40, 100).Draw(rt, "id"), Attempt: rapid.IntRange(1, 20).Draw(rt, "attempt"),
+			Generation: rapid.IntRange(0, 3).Draw(rt, "generation"),
+			FirstSeen:  time.Unix(rapid.Int64Range(0, 1<<32).Draw(rt, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(rt, "ns")).UTC(),
+			Origin:     broker.Origin{Stream: broker.StreamOrders, Seq: rapid.Uint64Range(1, 1<<62).Draw(rt, "seq"), Subject: broker.SubjectCreated},
+		},
+		Outcome: order.Outcome{Result: order.Authorized, Ref: rapid.String().Draw(rt, "ref"), Reason: rapid.String().Draw(rt, "reason")},
+	}
+})
+
+func TestOutcomes_OfAPackAreThoseThatWerePacked(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		all := rapid.SliceOfN(drawSettled, 2, broker.MaxPacked).Draw(rt, "outcomes")
+		m, err := broker.OutcomeMessage(order.Payment, all...)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if m.Subject != "outcomes.payment.authorized" || m.Header["Packed"][0] != fmt.Sprint(len(all)) {
+			rt.Errorf("packed as %s with %v", m.Subject, m.Header)
+		}
+		got, err := broker.Outcomes(m.Header, m.Data)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var want []broker.Settled
+		for _, s := range all {
+			want = append(want, *s)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			rt.Errorf("unpacked: -want +got\n%s", diff)
+		}
+
+		// Its id is that of what is in it: the same again is the same, less is another.
+		again, _ := broker.OutcomeMessage(order.Payment, all...)
+		less, _ := broker.OutcomeMessage(order.Payment, all[1:]...)
+		if again.ID != m.ID || less.ID == m.ID {
+			rt.Errorf("ids: %s, again %s, of less %s", m.ID, again.ID, less.ID)
+		}
+	})
+}
+
+func TestOutcomeMessage_OfOneOutcomeIsTheOutcome(t *testing.T) {
+	hop := whole()
+	m, err := broker.OutcomeMessage(order.Payment, &broker.Settled{Hop: hop, Outcome: order.Outcome{Result: order.Refused, Reason: "card declined"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hop.RetryDelay, hop.Timeline = 0, ""
+	want := broker.Message{
+		Subject: "outcomes.payment.refused", ID: broker.DoneID(order.Payment, hop.Origin, hop.Generation),
+		Header: hop.Header(nil), Data: []byte(`{"result":"refused","reason":"card declined"}`),
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	got, err := broker.Outcomes(m.Header, m.Data)
+	if diff := cmp.Diff([]broker.Settled{{Hop: hop}}, got); err != nil || diff != "" {
+		t.Errorf("read back: %v, -want +got\n%s", err, diff)
+	}
+}
+
+func TestOutcomes_ReadsWhatCanBeRead(t *testing.T) {
+	packed := nats.Header{broker.HeaderPacked: {"3"}}
+	const line = `{"order_id":"a","origin_stream":"ORDERS","origin_seq":7,"result":"sent"}` + "\n"
+	for name, c := range map[string]struct {
+		body string
+		good int
+		says string
+	}{
+		"nothing":                {"", 0, ""},
+		"no line break":          {strings.TrimSpace(line), 1, ""},
+		"a line that is no JSON": {line + "}\n" + line, 1, "line 2"},
+		"a negative generation":  {line + line + `{"origin_seq":1,"generation":-1}`, 2, "line 3"},
+		"a negative sequence":    {`{"origin_seq":-1}`, 0, "line 1"},
+		"a key twice":            {`{"origin_seq":1,"origin_seq":2}`, 0, "line 1"},
+	} {
+		got, err := broker.Outcomes(packed, []byte(c.body))
+		if len(got) != c.good || (err != nil) != (c.says != "") || (err != nil && !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: read %d outcomes, error %v; want %d and %q", name, len(got), err, c.good, c.says)
+		}
+	}
+}
+
+func FuzzOutcomes(f *testing.F) {
+	f.Add("2", []byte(`{"order_id":"a","origin_seq":7}`))
+	f.Add("", []byte("{}"))
+	f.Fuzz(func(t *testing.T, packed string, body []byte) {
+		all, err := broker.Outcomes(nats.Header{broker.HeaderPacked: {packed}}, body)
+		for _, s := range all {
+			if s.Hop.Generation < 0 {
+				t.Errorf("generation %d, error %v", s.Hop.Generation, err)
+			}
+		}
+	})
+}

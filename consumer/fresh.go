@@ -1,0 +1,202 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/watertight-go/watertight/bulkhead"
+)
+
+const (
+	// brisk is the handler time below which a slot is idle for longer than it
+	// works if each order is asked for when the slot is free.
+	brisk = time.Millisecond
+
+	// window is how many orders are asked for beyond the slots while handlers are
+	// brisk. With one slot they wait for a quarter of a second, with more for
+	// less; those that a hanging handler stops are handed back.
+	window = 256
+)
+
+// fresh carries new orders, as many at a time as there are free slots, and while
+// handlers are brisk a window more, until the stream is empty; then it waits for one,
+// without a slot.
+func (l *lane) fresh(ctx context.Context) error {
+	g := l.group
+	var (
+		batch   []*nats.Msg
+		credits []bulkhead.Credit
+		ramped  bool
+		err     error
+	)
+	for g.trouble.Load() == nil {
+		if credits, ramped, err = l.credits(ctx, credits[:0], l.slots); err != nil {
+			return err
+		}
+		if g.trouble.Load() != nil { // it came while all slots were taken
+			l.unused(credits, ramped)
+			return nil
+		}
+		ask := len(credits)
+		if g.pace.brisk() && g.ramp.over() {
+			ask += window
+		}
+		batch, err = l.pull.fetch(ctx, batch[:0], ask)
+		g.share.fresh(len(batch) >= len(credits))
+		work := make([]*delivery, len(batch))
+		for i, m := range batch {
+			work[i] = l.delivery(m)
+		}
+		if closed := l.handOut(ctx, time.Now().Add(l.wait), credits, ramped, work...); closed != nil {
+			return closed
+		}
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 {
+			return l.idle(ctx)
+		}
+	}
+	return nil
+}
+
+// idle waits for a new order and carries it.
+func (l *lane) idle(ctx context.Context) error {
+	m, err := l.next(ctx)
+	if m == nil {
+		return err
+	}
+	l.group.share.fresh(true)
+	return l.handOut(ctx, time.Now().Add(l.wait), nil, false, l.delivery(m))
+}
+
+// next waits for one message. It returns nil, having handed it back, when trouble
+// came first.
+func (l *lane) next(ctx context.Context) (*nats.Msg, error) {
+	m, err := l.pull.next(ctx)
+	if err == nil && l.group.trouble.Load() != nil {
+		l.group.handBack(m, probePause)
+		return nil, nil
+	}
+	return m, err
+}
+
+// handOut begins what is in hand: the first of it with the credits that there are, the
+// others as slots come free. What has no slot in time is put off, and so is all when
+// the breaker opens, which isn't waited for, or when there is trouble. It returns an
+// error only when the bulkhead was closed.
+func (l *lane) handOut(ctx context.Context, until time.Time, credits []bulkhead.Credit, ramped bool, work ...*delivery) error {
+	g := l.group
+	work = l.start(ctx, until, credits, ramped, work)
+	if len(work) == 0 {
+		return nil
+	}
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for len(work) > 0 {
+		var err error
+		pause := slotPause
+		switch {
+		case g.trouble.Load() != nil:
+			pause, err = probePause, errPutOff
+		case g.cfg.Bulkhead.State() == bulkhead.Open:
+			at, _ := g.cfg.Bulkhead.ReadyAt()
+			pause, err = max(time.Until(at), slotPause), errPutOff
+		default:
+			credits, ramped, err = l.credits(waiting, credits[:0], len(work))
+			if err == nil && g.trouble.Load() != nil { // it came while all slots were taken
+				l.unused(credits, ramped)
+				pause, err = probePause, errPutOff
+			}
+		}
+		if err != nil {
+			for _, d := range work {
+				l.refuse(ctx, d, pause)
+			}
+			return ifClosed(err)
+		}
+		work = l.start(ctx, until, credits, ramped, work)
+	}
+	return nil
+}
+
+// start begins what there are credits for, and returns the rest.
+func (l *lane) start(ctx context.Context, until time.Time, credits []bulkhead.Credit, ramped bool, work []*delivery) []*delivery {
+	n := min(len(credits), len(work))
+	for i, d := range work[:n] {
+		d.ramped = ramped
+		l.begin(ctx, until, credits[i], d)
+	}
+	l.unused(credits[n:], ramped)
+	return work[n:]
+}
+
+// errPutOff: it isn't the time.
+var errPutOff = errors.New("put off")
+
+// credits appends to dst one slot, for which it waits, and up to n-1 more that are
+// free now. While the breaker is open it waits too, without asking the broker for
+// anything; half-open there are as many credits as probes, and when it has closed
+// the ramp bounds them.
+func (l *lane) credits(ctx context.Context, dst []bulkhead.Credit, n int) (_ []bulkhead.Credit, ramped bool, err error) {
+	b, r := l.group.cfg.Bulkhead, l.group.ramp
+	for {
+		room := n
+		if ramped = !l.group.recovering(); ramped {
+			if room, err = r.take(ctx, n); err != nil {
+				return dst, false, err
+			}
+		}
+		c, err := b.Acquire(ctx)
+		changed := err == nil && ramped == l.group.recovering()
+		if ramped && (err != nil || changed) {
+			r.unused(room)
+		}
+		switch {
+		case err != nil:
+			return dst, false, err
+		case changed && !ramped: // it has closed while we waited: now the ramp counts
+			c.Release()
+			continue
+		}
+		ramped = ramped && !changed
+		dst = b.Take(append(dst, c), room-1)
+		if ramped {
+			r.unused(room - len(dst))
+		}
+		return dst, ramped, nil
+	}
+}
+
+// unused gives back credits for which there was no message.
+func (l *lane) unused(credits []bulkhead.Credit, ramped bool) {
+	for _, c := range credits {
+		c.Release()
+	}
+	if ramped {
+		l.group.ramp.unused(len(credits))
+	}
+}
+
+// recovering reports whether the breaker isn't closed; then the ramp begins anew.
+func (g *Group) recovering() bool {
+	if g.cfg.Bulkhead.State() == bulkhead.Closed {
+		return false
+	}
+	g.ramp.restart()
+	return true
+}
+
+// pace is how long handlers take, as a mean that forgets: of the last 16 or so.
+type pace struct{ mean atomic.Int64 }
+
+func (p *pace) note(took time.Duration) {
+	mean := p.mean.Load()
+	p.mean.Store(mean + (int64(took)-mean)/16) // losing one to another slot does no harm
+}
+
+func (p *pace) brisk() bool { return p.mean.Load() < int64(brisk) }

@@ -1,0 +1,86 @@
+package consumer_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/watertight-go/watertight/audit"
+	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/broker/brokertest"
+	"github.com/watertight-go/watertight/order"
+)
+
+// Orders are taken beyond the slots only while handlers take less than a millisecond,
+// and then a window of 256.
+func TestGroup_TakesMoreThanItsSlotsOnlyForBriskHandlers(t *testing.T) {
+	for name, c := range map[string]struct {
+		took time.Duration
+		most int
+	}{
+		"half a millisecond": {500 * time.Microsecond, 4 + 256},
+		"a millisecond":      {time.Millisecond, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *shop) {
+				var handled atomic.Int64
+				stuck := make(chan struct{})
+				s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
+					if handled.Add(1) > 800 {
+						<-stuck
+						return authorized, nil
+					}
+					time.Sleep(c.took)
+					return authorized, nil
+				}), nil)
+				for range 1200 {
+					s.placeOne()
+				}
+				pass(1500 * time.Millisecond)
+				unacked, _ := s.inHand(broker.StreamOrders, "payment")
+				if handled.Load() != 804 || unacked > c.most || unacked <= c.most-256 {
+					t.Errorf("%d orders begun, %d in hand; want 804, and %d in hand at most", handled.Load(), unacked, c.most)
+				}
+				close(stuck)
+				pass(time.Minute)
+				s.settled()
+				equal(t, "account", s.account(), audit.Account{Service: order.Payment, Accepted: 1200, Done: 1200})
+			})
+		})
+	}
+}
+
+// What hanging handlers keep from a slot is handed back after half of the ack wait,
+// so that another instance can have it.
+func TestGroup_TheWindowIsHandedBackWhenHandlersHang(t *testing.T) {
+	bubble(t, func(t *testing.T, s *shop) {
+		var handled atomic.Int64
+		stuck := make(chan struct{})
+		t.Cleanup(func() { close(stuck) })
+		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
+			if handled.Add(1) > 800 {
+				<-stuck // deaf to its context
+			}
+			return authorized, nil
+		}), nil)
+		for range 1200 {
+			s.placeOne()
+		}
+		pass(time.Second)
+		if unacked, _ := s.inHand(broker.StreamOrders, "payment"); unacked <= 4 {
+			t.Fatalf("%d orders in hand, want some that wait for a slot", unacked)
+		}
+		s.group(handle(settles), nil) // another instance
+		pass(brokertest.AckWait/2 - 2*time.Second)
+		equal(t, "begun here", handled.Load(), 804)
+		if a := s.account(); a.Done == 1200 {
+			t.Fatal("all orders are done, want some that still wait in the window")
+		}
+		pass(4 * time.Second)
+		s.settled()
+		if a := s.account(); a.Done < 1196 || a.Lost > 0 { // the four that hang are retries now
+			t.Errorf("%+v, want at least 1196 done", a)
+		}
+	})
+}
