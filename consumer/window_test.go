@@ -24,6 +24,9 @@ func TestGroup_TakesMoreThanItsSlotsOnlyForBriskHandlers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, s *shop) {
+				for range 1200 {
+					s.placeOne()
+				}
 				var handled atomic.Int64
 				stuck := make(chan struct{})
 				s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
@@ -34,9 +37,6 @@ func TestGroup_TakesMoreThanItsSlotsOnlyForBriskHandlers(t *testing.T) {
 					time.Sleep(c.took)
 					return authorized, nil
 				}), nil)
-				for range 1200 {
-					s.placeOne()
-				}
 				pass(1500 * time.Millisecond)
 				unacked, _ := s.inHand(broker.StreamOrders, "payment")
 				if handled.Load() != 804 || unacked > c.most || unacked <= c.most-256 {
@@ -55,6 +55,9 @@ func TestGroup_TakesMoreThanItsSlotsOnlyForBriskHandlers(t *testing.T) {
 // so that another instance can have it.
 func TestGroup_TheWindowIsHandedBackWhenHandlersHang(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
+		for range 1200 {
+			s.placeOne()
+		}
 		var handled atomic.Int64
 		stuck := make(chan struct{})
 		t.Cleanup(func() { close(stuck) })
@@ -64,9 +67,6 @@ func TestGroup_TheWindowIsHandedBackWhenHandlersHang(t *testing.T) {
 			}
 			return authorized, nil
 		}), nil)
-		for range 1200 {
-			s.placeOne()
-		}
 		pass(time.Second)
 		if unacked, _ := s.inHand(broker.StreamOrders, "payment"); unacked <= 4 {
 			t.Fatalf("%d orders in hand, want some that wait for a slot", unacked)
