@@ -47,8 +47,8 @@ fuzz: ## run every fuzz target for FUZZTIME
 	.ci/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## compare bulkhead with what it is made of and with other libraries; one table, exit 1 if an aim is missed
-	cd bench && go run ./bulkhead
+bench: ## compare bulkhead and consumer with what they are made of and with other libraries; exit 1 if an aim is missed
+	cd bench && failed=0; for what in bulkhead consumer; do go run ./$$what || failed=1; done; exit $$failed
 
 .PHONY: bench-check
 bench-check: ## vet and test the benchmarks' own module
