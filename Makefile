@@ -62,6 +62,10 @@ benchmarks: ## run the benchmarks beside the code
 mutants: ## break the code in known ways and see the tests turn red
 	go run ./internal/mutants
 
+.PHONY: kills
+kills: ## kill services 200 times and the broker 20 times under load, some minutes
+	go test -count=1 -v -timeout 30m -run KillsUnderLoad ./cmd/watertight -kills 200
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## go vet, and golangci-lint with gofumpt and the floors
 	go vet ./...

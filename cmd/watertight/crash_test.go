@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"flag"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -98,9 +100,12 @@ func (f *fleet) sell(ctx context.Context, conn *broker.Conn, every time.Duration
 	return stored
 }
 
-func TestServe_TwentyKillsUnderLoad(t *testing.T) {
+// kills is how many services are killed; every tenth kill takes the broker as well.
+// `make kills` asks for 200.
+var kills = flag.Int("kills", 20, "how many services the test of kills under load kills")
+
+func TestServe_KillsUnderLoad(t *testing.T) {
 	t.Parallel()
-	const kills = 20
 	f := newFleet(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -109,50 +114,95 @@ func TestServe_TwentyKillsUnderLoad(t *testing.T) {
 	ctx, enough := context.WithCancel(t.Context())
 	sold, conn := make(chan []order.Order), connect(t, f.url())
 	go func() { sold <- f.sell(ctx, conn, 5*time.Millisecond) }()
-	for i := range kills {
-		// The next kill comes when something was done since the last: the world
-		// says when.
-		before := f.world.Counts()
-		want := 1 + dice.IntN(60)
-		wait, cancel := context.WithTimeout(t.Context(), patience)
-		err := f.world.Await(wait, moved(before, want))
-		cancel()
-		if err != nil {
-			t.Fatalf("before kill %d nothing was done any more: %v", i+1, err)
+	brokers := 0
+	for i := range *kills {
+		f.awaitWork(1 + dice.IntN(60))
+		if i%10 == 9 {
+			f.killBroker()
+			brokers++
 		}
 		f.kill(order.Services()[dice.IntN(len(order.Services()))])
 	}
 	enough()
 	all := <-sold
 	settled(t, f.url(), all)
-	f.nothingLost(f.url(), len(all), f.killed[order.Notification]*16)
-	t.Logf("%d orders, killed %v, mails repeated %d", len(all), f.killed, f.world.Counts().Mail.Repeated)
+	f.nothingLost(f.url(), len(all), (f.killed[order.Notification]+brokers)*slotsOfServe)
+	if got := f.reserved(); got != len(all) {
+		t.Errorf("the stock log has %d reservations, want one for each of %d orders", got, len(all))
+	}
+	t.Logf("%d orders, killed %v and the broker %d times, mails repeated %d", len(all), f.killed, brokers, f.world.Counts().Mail.Repeated)
+}
+
+// slotsOfServe is how many handlers of a service run at a time.
+const slotsOfServe = 16
+
+// awaitWork waits until so much more was done in the world.
+func (f *fleet) awaitWork(more int) {
+	f.t.Helper()
+	before := f.world.Counts()
+	wait, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	err := f.world.Await(wait, func(now sim.Counts) bool {
+		return now.Payment.Charges-before.Payment.Charges >= more || now.Mail.Mails-before.Mail.Mails >= more
+	})
+	if err != nil {
+		f.t.Fatalf("nothing was done any more: %v", err)
+	}
+}
+
+func (f *fleet) killBroker() {
+	f.t.Helper()
+	f.broker.kill()
+	f.broker = startBroker(f.t, f.store, f.port)
+}
+
+// reserved counts the orders in the stock log, and fails the test when one is there
+// twice.
+func (f *fleet) reserved() int {
+	f.t.Helper()
+	conn := connect(f.t, f.url())
+	s, err := conn.JetStream().Stream(f.t.Context(), broker.StreamStock)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	next := follow(f.t, conn, broker.StreamStock)
+	seen := make(map[string]bool)
+	for range s.CachedInfo().State.Msgs {
+		var entry struct {
+			Orders []struct {
+				ID string `json:"id"`
+			} `json:"orders"`
+		}
+		if err := json.Unmarshal(next().Data(), &entry); err != nil {
+			f.t.Fatal(err)
+		}
+		for _, o := range entry.Orders {
+			if seen[o.ID] {
+				f.t.Errorf("order %s is reserved twice", o.ID)
+			}
+			seen[o.ID] = true
+		}
+	}
+	return len(seen)
 }
 
 func TestServe_TheBrokerIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	const kills = 5
+	const times = 5
 	f := newFleet(t)
 	ctx, enough := context.WithCancel(t.Context())
 	sold, conn := make(chan []order.Order), connect(t, f.url())
 	go func() { sold <- f.sell(ctx, conn, 5*time.Millisecond) }()
-	for range kills {
-		before := f.world.Counts()
-		wait, cancel := context.WithTimeout(t.Context(), patience)
-		err := f.world.Await(wait, moved(before, 40))
-		cancel()
-		if err != nil {
-			t.Fatalf("nothing was done any more: %v", err)
-		}
-		f.broker.kill()
-		f.broker = startBroker(t, f.store, f.port)
+	for range times {
+		f.awaitWork(40)
+		f.killBroker()
 	}
 	enough()
 	all := <-sold
 	settled(t, f.url(), all)
 	// A broker that is killed forgets which orders were acknowledged last. Those that a
 	// service remembers aren't handled again; those in a slot just then may be.
-	f.nothingLost(f.url(), len(all), kills*16)
+	f.nothingLost(f.url(), len(all), times*slotsOfServe)
 	t.Logf("%d orders, mails repeated %d", len(all), f.world.Counts().Mail.Repeated)
 	for s, p := range f.services {
 		select {
@@ -160,12 +210,5 @@ func TestServe_TheBrokerIsKilledUnderLoad(t *testing.T) {
 			t.Errorf("%s has ended", s)
 		default:
 		}
-	}
-}
-
-// moved tells when the world was asked for so much more than before.
-func moved(before sim.Counts, by int) func(sim.Counts) bool {
-	return func(now sim.Counts) bool {
-		return now.Payment.Charges-before.Payment.Charges >= by || now.Mail.Mails-before.Mail.Mails >= by
 	}
 }
