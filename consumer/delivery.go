@@ -30,6 +30,7 @@ type delivery struct {
 	lost   bool // the broker has taken it back
 
 	message messageKey
+	behind  uint64 // how many messages are not delivered yet
 
 	passage passage     // through the process's gate
 	key     string      // of its crash mark; empty: it isn't suspected

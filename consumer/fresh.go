@@ -64,14 +64,23 @@ func (l *lane) fresh(ctx context.Context) error {
 	return nil
 }
 
-// idle waits for a new order and carries it.
+// idle waits for a new order and carries it, and the next, until more than one is there
+// at a time.
 func (l *lane) idle(ctx context.Context) error {
-	m, err := l.next(ctx)
-	if m == nil {
-		return err
+	for {
+		m, err := l.next(ctx)
+		if m == nil {
+			return err
+		}
+		d := l.delivery(m)
+		l.group.share.fresh(d.behind > 0)
+		if closed := l.handOut(ctx, time.Now().Add(l.wait), nil, false, d); closed != nil {
+			return closed
+		}
+		if d.behind > 0 || ctx.Err() != nil {
+			return nil
+		}
 	}
-	l.group.share.fresh(true)
-	return l.handOut(ctx, time.Now().Add(l.wait), nil, false, l.delivery(m))
 }
 
 // next waits for one message. It returns nil, having handed it back, when trouble

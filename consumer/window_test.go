@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
@@ -82,5 +84,25 @@ func TestGroup_TheWindowIsHandedBackWhenHandlersHang(t *testing.T) {
 		if a := s.account(); a.Done < 1196 || a.Lost > 0 { // the four that hang are retries now
 			t.Errorf("%+v, want at least 1196 done", a)
 		}
+	})
+}
+
+// An idle service asks the broker once an order.
+func TestGroup_AsksOnceForAnOrderThatComesAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, s *shop) {
+		var asked atomic.Int64
+		_, err := s.conn.NATS().Subscribe(s.conn.NextSubject(broker.StreamOrders, "payment"), func(*nats.Msg) { asked.Add(1) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.group(handle(settles), nil)
+		pass(time.Second)
+		asked.Store(0)
+		for range 10 {
+			s.placeOne()
+			pass(100 * time.Millisecond)
+		}
+		s.settled()
+		equal(t, "requests for 10 orders", asked.Load(), 10)
 	})
 }
