@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,12 +20,6 @@ import (
 // ErrConflict is returned when the subject's last message isn't the one that was
 // named. Nothing was stored.
 var ErrConflict = errors.New("somebody else has stored first")
-
-// Stored is a message of a log as it is read back.
-type Stored struct {
-	Seq  uint64
-	Data []byte
-}
 
 // StoreAfter publishes data and waits for the broker's ack: nil means stored, at
 // the sequence returned, as the message right after last on its subject. Zero
@@ -85,22 +80,16 @@ const (
 	readBytes    = 4 << 20
 )
 
-// ReadAfter yields what is stored on a subject after sequence last, oldest
-// first, to its end. The end is that of the server that answers, which may be a
+// ReadAfter yields what is stored on a subject, in which "*" stands for any token,
+// after sequence last, oldest first, to its end. The end is that of the server that answers, which may be a
 // replica some moments behind; LastSeq knows better. What the loop gets is
 // without a gap. An error ends it; what came before is good, and reading can go
 // on from there.
 func (c *Conn) ReadAfter(ctx context.Context, stream, subject string, last uint64) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
-		inbox := c.nc.NewInbox()
-		sub, err := c.nc.SubscribeSync(inbox)
-		if err != nil {
-			yield(Stored{}, fmt.Errorf("read %s after %d: %w", subject, last, err))
-			return
-		}
-		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 		for more := true; more; {
-			if more, err = c.readRound(ctx, sub, inbox, stream, subject, &last, yield); err != nil {
+			var err error
+			if more, err = c.readRound(ctx, stream, subject, &last, yield); err != nil {
 				yield(Stored{}, fmt.Errorf("read %s after %d: %w", subject, last, err))
 				return
 			}
@@ -119,12 +108,17 @@ type getRequest struct {
 
 // readRound asks once and yields the answers. It reports whether there is more,
 // and moves last on.
-func (c *Conn) readRound(ctx context.Context, sub *nats.Subscription, inbox, stream, subject string, last *uint64, yield func(Stored, error) bool) (more bool, err error) {
+func (c *Conn) readRound(ctx context.Context, stream, subject string, last *uint64, yield func(Stored, error) bool) (more bool, err error) {
 	request, err := json.Marshal(getRequest{Seq: *last + 1, NextFor: subject, Batch: readMessages, MaxBytes: readBytes})
 	if err != nil {
 		return false, err
 	}
-	if err := c.nc.PublishRequest(jetstream.DefaultAPIPrefix+"DIRECT.GET."+stream, inbox, request); err != nil {
+	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+	if err := c.nc.PublishRequest(jetstream.DefaultAPIPrefix+"DIRECT.GET."+stream, sub.Subject, request); err != nil {
 		return false, err
 	}
 	var before uint64 // in this round; the broker says of each message which was the one before
@@ -137,13 +131,24 @@ func (c *Conn) readRound(ctx context.Context, sub *nats.Subscription, inbox, str
 			if headerNumber(m, jetstream.LastSequenceHeader) != before {
 				return false, errLost
 			}
+			at, err := time.Parse(time.RFC3339Nano, headerLast(m, jetstream.TimeStampHeaer))
+			if err != nil {
+				return false, fmt.Errorf("time of message %d: %w", seq, err)
+			}
 			before, *last = seq, seq
-			if !yield(Stored{Seq: seq, Data: m.Data}, nil) {
+			if !yield(Stored{seq, headerLast(m, jetstream.SubjectHeader), at, m.Header, m.Data}, nil) {
 				return false, nil
 			}
 			continue
 		}
 		switch status := m.Header.Get("Status"); status {
+		case "": // a message whose headers can't be read, and so not the broker's word in them: the leader has another way
+			m, found, err := c.get(ctx, stream, getRequest{Seq: *last + 1, NextFor: subject})
+			if err != nil || !found {
+				return false, err
+			}
+			*last = m.Seq
+			return yield(m, nil), nil
 		case "204": // the end of the round
 			if headerNumber(m, jetstream.LastSequenceHeader) != before {
 				return false, errLost
@@ -167,16 +172,21 @@ func nextWithin(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) 
 	return sub.NextMsgWithContext(ctx)
 }
 
-// headerNumber reads a number that the broker wrote. The broker writes behind
-// what a message has, so the last value is the broker's.
+// headerNumber reads a number that the broker wrote; zero is none.
 func headerNumber(m *nats.Msg, key string) uint64 {
-	vs := m.Header[key]
-	if len(vs) == 0 {
-		return 0
-	}
-	n, err := strconv.ParseUint(vs[len(vs)-1], 10, 64)
+	n, err := strconv.ParseUint(headerLast(m, key), 10, 64)
 	if err != nil {
 		return 0
 	}
 	return n
+}
+
+// headerLast is what the broker wrote. It writes behind what a message has, so the
+// last value is the broker's.
+func headerLast(m *nats.Msg, key string) string {
+	vs := m.Header[key]
+	if len(vs) == 0 {
+		return ""
+	}
+	return vs[len(vs)-1]
 }

@@ -177,6 +177,10 @@ func RetryID(s order.Service, o Origin, generation, waits int) string {
 // ReplayID is the message id of a letter sent back to its service.
 func ReplayID(seq uint64) string { return "replay/" + strconv.FormatUint(seq, 10) }
 
+// NowID is the message id of a waiting retry that is sent to TierNow, by its
+// sequence in its service's RetryStream.
+func NowID(seq uint64) string { return "now/" + strconv.FormatUint(seq, 10) }
+
 func settleID(what string, s order.Service, o Origin, generation int) string {
 	return what + "/" + string(s) + "/" + o.Stream + "/" + strconv.FormatUint(o.Seq, 10) + "/" + strconv.Itoa(generation)
 }

@@ -71,6 +71,16 @@ func RetrySubject(s order.Service, tier string) string {
 	return retrySubject + "." + string(s) + "." + tier
 }
 
+// SplitRetry is the inverse of RetrySubject; ok is false for any other subject.
+func SplitRetry(subject string) (s order.Service, tier string, ok bool) {
+	first, rest, _ := strings.Cut(subject, ".")
+	service, tier, found := strings.Cut(rest, ".")
+	if first != retrySubject || !found || service == "" || tier == "" || strings.Contains(tier, ".") {
+		return "", "", false
+	}
+	return order.Service(service), tier, true
+}
+
 // DeadSubject is where a dead letter is stored: "dlq.payment.exhausted". The
 // wildcard "*" is allowed for either part.
 func DeadSubject(s order.Service, reason string) string {

@@ -24,6 +24,9 @@ func TestSubjects_SplitIsTheInverse(t *testing.T) {
 		if got, reason, ok := broker.SplitDead(broker.DeadSubject(s, word)); got != s || reason != word || !ok {
 			rt.Errorf("SplitDead(%q) = %q, %q, %v", broker.DeadSubject(s, word), got, reason, ok)
 		}
+		if got, tier, ok := broker.SplitRetry(broker.RetrySubject(s, word)); got != s || tier != word || !ok {
+			rt.Errorf("SplitRetry(%q) = %q, %q, %v", broker.RetrySubject(s, word), got, tier, ok)
+		}
 		if got, action, ok := broker.SplitDesk(broker.DeskSubject(s, word)); got != s || action != word || !ok {
 			rt.Errorf("SplitDesk(%q) = %q, %q, %v", broker.DeskSubject(s, word), got, action, ok)
 		}
@@ -43,9 +46,13 @@ func TestSubjects_SplitRefusesOthers(t *testing.T) {
 		"", ".", "..", "dlq", "dlq.", "dlq..", "dlq.payment", "dlq.payment.", "dlq..exhausted", "DLQ.payment.exhausted",
 		"dlq.payment.exhausted.more", "orders.created", "outcomes.payment.authorized.more", "outcomes.payment.blessed",
 		"desk.payment", "desk.payment.replayed.more", "desk..replayed", "outcomes..authorized", " dlq.payment.exhausted",
+		"retry", "retry.payment", "retry..t1", "retry.payment.", "retry.payment.t1.more",
 	} {
 		if s, r, ok := broker.SplitDead(subject); ok {
 			t.Errorf("SplitDead(%q) = %q, %q", subject, s, r)
+		}
+		if s, r, ok := broker.SplitRetry(subject); ok {
+			t.Errorf("SplitRetry(%q) = %q, %q", subject, s, r)
 		}
 		if s, r, ok := broker.SplitDesk(subject); ok {
 			t.Errorf("SplitDesk(%q) = %q, %q", subject, s, r)
@@ -109,6 +116,7 @@ func TestNames_StayAsTheyAre(t *testing.T) {
 		"dlq/payment/ORDERS/42/0":    broker.DeadID(order.Payment, o, 0),
 		"retry/payment/ORDERS/42/0/": strings.TrimSuffix(broker.RetryID(order.Payment, o, 0, 3), "3"),
 		"replay/17":                  broker.ReplayID(17),
+		"now/17":                     broker.NowID(17),
 		"desk/replayed/17":           broker.DeskID(broker.DeskReplayed, 17),
 	} {
 		if got != want {
