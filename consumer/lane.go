@@ -150,12 +150,16 @@ func (l *lane) delivery(m *nats.Msg) *delivery {
 		d.message, d.behind = keyOf(meta), meta.NumPending
 	}
 	if err == nil && (!l.retries || hop.Origin.Seq == 0) {
-		hop.Origin = broker.Origin{Stream: meta.Stream, Seq: meta.Sequence.Stream, Subject: m.Subject}
-		hop.FirstSeen = meta.Timestamp
+		begins(&hop, broker.Origin{Stream: meta.Stream, Seq: meta.Sequence.Stream, Subject: m.Subject}, meta.Timestamp)
 		if !l.retries {
 			hop.Attempt, hop.Waits, hop.Generation, hop.RetryDelay, hop.Timeline = 1, 0, 0, 0, ""
 		}
 	}
 	d.hop = hop
 	return d
+}
+
+// begins makes a hop the first of an order.
+func begins(hop *broker.Hop, o broker.Origin, stored time.Time) {
+	hop.Origin, hop.FirstSeen = o, stored
 }

@@ -72,7 +72,7 @@ type Letter struct {
 	Fingerprint string
 
 	At       time.Time // when it was given up
-	Instance string    // which process gave up
+	Instance string    // which process gave up, or who canceled it
 	Version  string    // of which program
 
 	Timeline []Attempt // at most the last 20
