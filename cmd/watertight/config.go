@@ -36,8 +36,8 @@ The flags of all verbs stand in the file outside of the sections, and have no ve
 in the environment (WATERTIGHT_VERBOSE); so do --timeout, --retry and --replicas,
 which must be the same for serve, provision and check. NATS_URL, NATS_CONTEXT,
 NATS_CREDS and NO_COLOR are called as everywhere. The file is that of --config or
-WATERTIGHT_CONFIG; no other is read. dlq, pause and resume take from them where the
-server is, and nothing else: what they act on is said on the command line.
+WATERTIGHT_CONFIG; no other is read. dlq, retry, pause and resume take from them
+where the server is, and nothing else: what they act on is said on the command line.
 
 An unknown setting, one that is set twice or has a value of another kind is an
 error, whichever verb it is for. An address with a secret (nats://user:secret@…)

@@ -291,7 +291,18 @@ func newDLQAct(a *app, name, short, done string, act func(*deadletter.Desk, cont
 					seqs = append(seqs, l.Seq)
 				}
 			}
-			return a.act(cmd.Context(), desk, seqs, done, dryRun, act)
+			d := deed{thing: "letter", done: done, missing: "missing", gone: deadletter.ErrNotFound, nothing: "no such dead letters", dryRun: dryRun}
+			targets := make([]actResult, 0, len(seqs))
+			for _, seq := range seqs {
+				targets = append(targets, actResult{Seq: seq})
+			}
+			return a.act(cmd.Context(), d, targets, func(ctx context.Context, r actResult) error {
+				if dryRun {
+					_, err := desk.Get(ctx, r.Seq)
+					return err
+				}
+				return act(desk, ctx, r.Seq)
+			})
 		},
 	}
 	f.add(cmd)
@@ -299,68 +310,4 @@ func newDLQAct(a *app, name, short, done string, act func(*deadletter.Desk, cont
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which")
 	a.outputFlag(cmd, formTable, formJSON, formNDJSON)
 	return cmd
-}
-
-// actResult is one letter's line.
-type actResult struct {
-	Seq    uint64 `json:"seq"`
-	Status string `json:"status"`
-	Error  string `json:"error,omitempty"`
-}
-
-func (a *app) act(ctx context.Context, desk *deadletter.Desk, seqs []uint64, done string, dryRun bool, act func(*deadletter.Desk, context.Context, uint64) error) error {
-	failed, missing := 0, 0
-	results := make([]actResult, 0, len(seqs))
-	for _, seq := range seqs {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		r := actResult{Seq: seq, Status: done}
-		var err error
-		if dryRun {
-			r.Status = "would be " + done
-			_, err = desk.Get(ctx, seq)
-		} else {
-			err = act(desk, ctx, seq)
-		}
-		switch {
-		case errors.Is(err, deadletter.ErrNotFound):
-			missing++
-			r.Status = "missing"
-		case err != nil:
-			failed++
-			r.Status, r.Error = "failed", err.Error()
-		}
-		if err := a.reportAct(r); err != nil {
-			return err
-		}
-		results = append(results, r)
-	}
-	if a.output == formJSON {
-		if err := writeJSON(a.stdout, results, true); err != nil {
-			return err
-		}
-	}
-	switch n := len(seqs); {
-	case n == missing:
-		return &exitError{exitNothing, errors.New("no such dead letters")}
-	case failed == n:
-		return fmt.Errorf("none of %s %s", plural(n, "letter"), done)
-	case failed+missing > 0:
-		return &exitError{exitPartly, fmt.Errorf("%d of %s %s", n-failed-missing, plural(n, "letter"), done)}
-	}
-	return nil
-}
-
-// reportAct prints a letter's line, unless all are to be one document.
-func (a *app) reportAct(r actResult) error {
-	switch a.output {
-	case formJSON:
-		return nil
-	case formNDJSON:
-		return writeJSON(a.stdout, r, false)
-	default:
-		_, err := fmt.Fprintln(a.stdout, strings.TrimRight(fmt.Sprintf("%d  %s  %s", r.Seq, r.Status, printable(r.Error)), " "))
-		return err
-	}
 }

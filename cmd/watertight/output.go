@@ -59,10 +59,13 @@ func writeJSON(w io.Writer, v any, indent bool) error {
 	return e.Encode(v)
 }
 
-// plural is a number of things: "1 dead letter", "2 dead letters".
+// plural is a number of things: "1 dead letter", "2 dead letters", "3 retries".
 func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
+	}
+	if stem, ok := strings.CutSuffix(thing, "y"); ok {
+		return strconv.Itoa(n) + " " + stem + "ies"
 	}
 	return strconv.Itoa(n) + " " + thing + "s"
 }

@@ -79,9 +79,9 @@ func annotate(f *pflag.Flag, key string, values ...string) {
 	f.Annotations[key] = values
 }
 
-// byHand are the verbs that have no settings, as those of dlq have none: what they
-// act on is said each time. A variable that somebody forgot must not choose the
-// letters that are buried.
+// byHand are the verbs that have no settings, as those of dlq and retry have none:
+// what they act on is said each time. A variable that somebody forgot must not choose
+// the letters that are buried.
 var byHand = []string{"pause", "resume"}
 
 const keyConfig = "config"

@@ -51,6 +51,16 @@ func TestUsage_SaysWhatIsWrong(t *testing.T) {
 		"no letter's number":         {[]string{"dlq", "show", "first"}, exitUsage, `"first" is not the number of a letter; ` + "`dlq ls` shows them"},
 		"no letter named":            {[]string{"dlq", "replay"}, exitUsage, "name letters by number, or choose them by"},
 		"letters named twice over":   {[]string{"dlq", "discard", "3", "--all"}, exitUsage, "name letters by number, or choose them by"},
+		"no retry named":             {[]string{"retry", "now"}, exitUsage, "name a service and its retries by number, or choose them by --service, --order, --tier, --due-within or --all"},
+		"a service and no retry":     {[]string{"retry", "cancel", "payment"}, exitUsage, "name a service and its retries by number"},
+		"retries named twice over":   {[]string{"retry", "cancel", "payment", "3", "--all"}, exitUsage, "name a service and its retries by number"},
+		"no retry's number":          {[]string{"retry", "now", "payment", "first"}, exitUsage, `"first" is not the number of a waiting retry; ` + "`retry ls` shows them"},
+		"a retry of no service":      {[]string{"retry", "now", "Payment!", "3"}, exitUsage, `service "Payment!": 1 to 32 lower-case letters, digits and inner dashes`},
+		"retries of no service":      {[]string{"retry", "ls", "--service", "*"}, exitUsage, `--service "*": 1 to 32 lower-case letters, digits and inner dashes`},
+		"a tier that is none":        {[]string{"retry", "ls", "--tier", "t0"}, exitUsage, `--tier "t0": want now, t1, t2, …`},
+		"a tier of two":              {[]string{"retry", "ls", "--tier", "t01"}, exitUsage, `--tier "t01": want now, t1, t2, …`},
+		"due in the past":            {[]string{"retry", "ls", "--due-within", "-1s"}, exitUsage, "--due-within -1s: must not be negative"},
+		"less than none":             {[]string{"retry", "ls", "--limit", "-1"}, exitUsage, "--limit -1: must not be negative"},
 		"a fault that is none":       {[]string{"sim", "--fault", "payment=hangs"}, exitUsage, `unknown kind "hangs"`},
 		"a load of no rate":          {[]string{"load", "--rate", "0"}, exitUsage, "--rate 0: must be 0.1 to 100000 orders a second"},
 		"a load of no length":        {[]string{"load", "--duration", "10ms"}, exitUsage, "--duration 10ms: must be at least 1s"},
@@ -80,7 +90,7 @@ func TestUsage_SaysWhatIsWrong(t *testing.T) {
 }
 
 func TestUsage_Helps(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"help", "serve"}, {"demo", "--help"}, {"dlq"}, {"dlq", "replay", "--help"}, {"publish", "-h"}, {"sim", "--help"}, {"audit", "--help"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"help", "serve"}, {"demo", "--help"}, {"dlq"}, {"dlq", "replay", "--help"}, {"retry"}, {"retry", "now", "--help"}, {"publish", "-h"}, {"sim", "--help"}, {"audit", "--help"}} {
 		r := program(t, "", args...)
 		r.want(t, exitOK, "Usage:")
 		if r.stderr != "" {
