@@ -46,7 +46,7 @@ func (c *Conn) Access(ctx context.Context, p Plan) []Access {
 		subjects = append(
 			subjects,
 			OutcomeSubject(s.Name, order.Refused), RetrySubject(s.Name, TierNow), DeadSubject(s.Name, "exhausted"),
-			DeskSubject(s.Name, DeskReplayed),
+			DeskSubject(s.Name, DeskReplayed), suspectSubject(SuspectKey(s.Name, StreamOrders, 1)),
 		)
 	}
 	durables := p.Topology().Durables

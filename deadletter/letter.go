@@ -86,7 +86,7 @@ type Attempt struct {
 	N       int           // from 1, anew after a replay
 	Started time.Time     // when the handler began
 	Took    time.Duration // until it returned or was abandoned
-	Reason  string        // "failed", "timeout", "panic", "asked" (for a later time)
+	Reason  string        // "failed", "timeout", "panic", "asked" (for a later time), "crash" (of its process)
 	Error   string        // at most 200 bytes
 }
 
