@@ -5,7 +5,9 @@
 //
 // It reads what the broker holds and believes nobody else: ORDERS, each
 // service's RETRY stream and durables, DLQ with the records of the desk, and
-// OUTCOMES.
+// OUTCOMES. [Run] does so once, and whole; [Watch] looks at the durables and
+// streams for ever, and tells when something stands still, fills up or is
+// missing.
 //
 // # While the services work
 //

@@ -8,6 +8,9 @@ type (
 	Entry    = entry
 	Span     = span
 	Durables = durables
+	Facts    = facts
+	Queue    = queue
+	Fill     = fill
 )
 
 // RunOn is Run on another source than a broker.
@@ -22,4 +25,15 @@ func Deliver(messages ...*nats.Msg) error {
 		}
 	}
 	return nil
+}
+
+// Follow returns what takes one look after the other and tells of alarms, as Watch
+// does.
+func Follow(tell Alarms) (next func(Facts)) {
+	var known memory
+	return func(f Facts) {
+		before := known
+		known = known.after(f)
+		report(before, known, tell)
+	}
 }

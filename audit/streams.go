@@ -104,7 +104,7 @@ func (s *streams) Read(ctx context.Context, stream string, after, last uint64, t
 		if n > 0 {
 			continue
 		}
-		e, found, err := s.next(ctx, stream, after+1)
+		e, found, err := s.next(ctx, stream, after+1, ">")
 		if err != nil {
 			return after, fmt.Errorf("read %s after %d: %w", stream, after, err)
 		}
@@ -118,7 +118,7 @@ func (s *streams) Read(ctx context.Context, stream string, after, last uint64, t
 
 // Find reads one message.
 func (s *streams) Find(ctx context.Context, stream string, seq uint64, take func(entry)) error {
-	e, found, err := s.next(ctx, stream, seq)
+	e, found, err := s.next(ctx, stream, seq, ">")
 	if err != nil {
 		return fmt.Errorf("find message %d of %s: %w", seq, stream, err)
 	}
@@ -128,11 +128,12 @@ func (s *streams) Find(ctx context.Context, stream string, seq uint64, take func
 	return nil
 }
 
-// next asks the leader for the first message at a sequence or after it.
-func (s *streams) next(ctx context.Context, stream string, seq uint64) (entry, bool, error) {
+// next asks the leader for the first message of a subject at a sequence or after
+// it.
+func (s *streams) next(ctx context.Context, stream string, seq uint64, subject string) (entry, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	question := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":">"}`, seq)
+	question := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, seq, subject)
 	m, err := s.conn.NATS().RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, question)
 	if err != nil {
 		return entry{}, false, err

@@ -11,18 +11,33 @@ import (
 // Missing is what Compare says of what Provision would create.
 const Missing Action = "missing"
 
+// Survey is what a broker holds of a plan's topology.
+type Survey struct {
+	Streams  []*jetstream.StreamInfo   // those that are there, in the plan's order
+	Durables []*jetstream.ConsumerInfo // likewise
+	Changes  []Change                  // what Compare returns
+}
+
 // Compare returns what Provision would do about the plan's topology, and does
 // nothing: what is Missing, and what has Drifted. Nothing returned means that all
 // is there and as planned.
 func (c *Conn) Compare(ctx context.Context, p Plan) ([]Change, error) {
+	s, err := c.Survey(ctx, p)
+	return s.Changes, err
+}
+
+// Survey looks at each stream and each durable of the plan's topology and changes
+// nothing. It costs a question for each, to that one's leader, however much is
+// stored. When it fails, it returns what it has seen until then.
+func (c *Conn) Survey(ctx context.Context, p Plan) (Survey, error) {
+	var seen Survey
 	if p.MaxPayload == 0 {
 		p.MaxPayload = c.MaxPayload()
 	}
 	if err := p.Validate(); err != nil {
-		return nil, err
+		return seen, err
 	}
 	t := p.Topology()
-	var changes []Change
 	note := func(kind, name string, fields []string, err error) error {
 		change := Change{Kind: kind, Name: name, Action: Drifted, Fields: fields}
 		switch {
@@ -33,28 +48,32 @@ func (c *Conn) Compare(ctx context.Context, p Plan) ([]Change, error) {
 		case len(fields) == 0:
 			return nil
 		}
-		changes = append(changes, change)
+		seen.Changes = append(seen.Changes, change)
 		return nil
 	}
 	for _, want := range t.Streams {
 		var fields []string
 		s, err := c.js.Stream(ctx, want.Name)
 		if err == nil {
-			fields = diffStream(s.CachedInfo().Config, want)
+			info := s.CachedInfo()
+			fields = diffStream(info.Config, want)
+			seen.Streams = append(seen.Streams, info)
 		}
 		if err := note("stream", want.Name, fields, err); err != nil {
-			return changes, err
+			return seen, err
 		}
 	}
 	for _, want := range t.Durables {
 		var fields []string
 		d, err := c.js.Consumer(ctx, want.Stream, want.Durable)
 		if err == nil {
-			fields = diffDurable(d.CachedInfo().Config, want.ConsumerConfig)
+			info := d.CachedInfo()
+			fields = diffDurable(info.Config, want.ConsumerConfig)
+			seen.Durables = append(seen.Durables, info)
 		}
 		if err := note("durable", want.Stream+"/"+want.Durable, fields, err); err != nil {
-			return changes, err
+			return seen, err
 		}
 	}
-	return changes, nil
+	return seen, nil
 }

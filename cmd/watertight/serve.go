@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/embedded"
 	"github.com/watertight-go/watertight/bulkhead"
@@ -118,7 +119,8 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 
-	changes, err := conn.Provision(ctx, cfg.plan(!a.named()), false)
+	plan := cfg.plan(!a.named())
+	changes, err := conn.Provision(ctx, plan, false)
 	a.logChanges(log, changes)
 	if err != nil {
 		return err
@@ -139,6 +141,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	metrics := consumer.NewMetrics(reg)
 	deadletter.NewMetrics(reg, deadletter.New(conn, operator()), order.Services())
+	dog := newWatchdog(reg, log)
 
 	h := &health{ready: append([]check{{"broker", conn.Check}, {"stopping", func() error { return context.Cause(ctx) }}}, world.checks...)}
 	workers, working := errgroup.WithContext(ctx)
@@ -173,6 +176,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	}
 	helpers.Go(func() error { return serveHTTP(support, l, h.handler(reg), log) })
 	helpers.Go(func() error { return keepTrimmed(support, conn, log) })
+	helpers.Go(func() error { return audit.Watch(support, conn, plan, dog) })
 	// A helper that fails takes the process down: half a service helps nobody.
 	workers.Go(func() error {
 		select {

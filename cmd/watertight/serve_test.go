@@ -292,6 +292,7 @@ func TestServe_TellsAboutItself(t *testing.T) {
 			`watertight_bulkhead_ghosts{service="payment"} 0`,
 			`watertight_breaker_state{service="payment"} 0`,
 			`watertight_dead_letters{service="payment"} 0`,
+			`watertight_watchdog_alarms{kind="stranded"} 0`,
 			`watertight_end_to_end_duration_seconds_count{service="payment"} 20`,
 			`watertight_build_info{`,
 			`go_goroutines`,
