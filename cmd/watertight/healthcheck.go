@@ -32,7 +32,8 @@ func newHealthcheck(a *app) *cobra.Command {
 own is asked as it is.
 
 A process that waits for its broker lives, and to restart it helps nobody; it
-isn't ready. Exit code 0: yes; 1: no, or no answer.`,
+isn't ready. One with a service that has been flooded for --flooded-exit of serve
+doesn't live. Exit code 0: yes; 1: no, or no answer.`,
 		Example: `  watertight healthcheck
   watertight healthcheck --ready http://payment:8080
   watertight healthcheck http://127.0.0.1:8091/counts`,

@@ -23,6 +23,7 @@ type check struct {
 // health answers /livez, /readyz and /metrics.
 type health struct {
 	ready []check
+	live  []check // one a service
 }
 
 // healthView is the body of /livez and /readyz.
@@ -33,21 +34,21 @@ type healthView struct {
 
 func (h *health) handler(reg *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.reasons()) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, reasons(h.live)) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, reasons(h.ready)) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 	return mux
 }
 
-// reasons says why the process isn't ready, by the name of the check.
-func (h *health) reasons() map[string]string {
-	reasons := make(map[string]string)
-	for _, c := range h.ready {
+// reasons says what isn't in order and why, by the name of the check.
+func reasons(checks []check) map[string]string {
+	why := make(map[string]string)
+	for _, c := range checks {
 		if err := c.ask(); err != nil {
-			reasons[c.name] = err.Error()
+			why[c.name] = err.Error()
 		}
 	}
-	return reasons
+	return why
 }
 
 func answer(w http.ResponseWriter, reasons map[string]string) {

@@ -26,9 +26,10 @@ import (
 // serveConfig is what the flags of serve say.
 type serveConfig struct {
 	shape
-	services []order.Service
-	slots    int
-	drain    time.Duration
+	services    []order.Service
+	slots       int
+	drain       time.Duration
+	floodedExit time.Duration
 
 	store      string
 	port       int
@@ -63,6 +64,7 @@ It answers /livez, /readyz and /metrics on --listen.`,
 	cfg.flags(f)
 	f.IntVar(&cfg.slots, "slots", 16, "handlers of one service that run at a time")
 	f.DurationVar(&cfg.drain, "drain", 0, "how long running handlers may go on after a signal; 0: the timeout and 5 s")
+	f.DurationVar(&cfg.floodedExit, "flooded-exit", 10*time.Minute, "how long all slots of a service may be held by handlers that outlived their timeout: then /livez fails, and when all services are so, the process exits with code 1; 0: never")
 	f.StringVar(&cfg.store, "store", "", "folder of the embedded server's data (default $XDG_DATA_HOME/watertight or ~/.local/share/watertight)")
 	f.IntVar(&cfg.port, "port", 0, "port of the embedded server on 127.0.0.1 (default 4222, or a free one when that is taken)")
 	f.BoolVar(&cfg.syncAlways, "sync-always", false, "embedded server: write through to the disk before acknowledging; survives a power cut")
@@ -84,6 +86,9 @@ func (c *serveConfig) complete(args []string) error {
 	}
 	if c.drain < 0 {
 		return usagef("--drain %v: must not be negative", c.drain)
+	}
+	if c.floodedExit < 0 {
+		return usagef("--flooded-exit %v: must not be negative", c.floodedExit)
 	}
 	known := order.Services()
 	for _, name := range args {
@@ -168,6 +173,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 			return err
 		}
 		h.ready = append(h.ready, check{string(name), g.Check})
+		h.live = append(h.live, check{string(name), func() error { return flooded(g, cfg.floodedExit) }})
 		workers.Go(func() error { return g.Run(working) })
 	}
 	l, err := listen(ctx, cfg.listen)
@@ -177,6 +183,7 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	helpers.Go(func() error { return serveHTTP(support, l, h.handler(reg), log) })
 	helpers.Go(func() error { return keepTrimmed(support, conn, log) })
 	helpers.Go(func() error { return audit.Watch(support, conn, plan, dog) })
+	workers.Go(func() error { return h.outlive(working, log) })
 	// A helper that fails takes the process down: half a service helps nobody.
 	workers.Go(func() error {
 		select {
