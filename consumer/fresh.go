@@ -67,20 +67,19 @@ func (l *lane) fresh(ctx context.Context) error {
 // idle waits for a new order and carries it, and the next, until more than one is there
 // at a time.
 func (l *lane) idle(ctx context.Context) error {
-	for {
+	for behind := uint64(0); behind == 0 && ctx.Err() == nil; {
 		m, err := l.next(ctx)
 		if m == nil {
 			return err
 		}
 		d := l.delivery(m)
-		l.group.share.fresh(d.behind > 0)
+		behind = d.behind
+		l.group.share.fresh(behind > 0)
 		if closed := l.handOut(ctx, time.Now().Add(l.wait), nil, false, d); closed != nil {
 			return closed
 		}
-		if d.behind > 0 || ctx.Err() != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // next waits for one message. It returns nil, having handed it back, when trouble

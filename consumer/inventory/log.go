@@ -93,6 +93,9 @@ func (l *StockLog) Add(ctx context.Context, articles []Item) error {
 		}
 		seen[it.SKU] = true
 	}
+	if len(articles) == 0 {
+		return nil
+	}
 	if _, err := l.do(ctx, &ask{articles: articles}); err != nil {
 		return fmt.Errorf("add %d articles: %w", len(articles), err)
 	}

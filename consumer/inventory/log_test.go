@@ -155,6 +155,26 @@ func TestAdd_OnceForAll(t *testing.T) {
 	})
 }
 
+// A list without an article, as of a process without a stock file, adds nothing.
+func TestAdd_OfNothingWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := provisioned(t)
+		in := start(t, s.Connect())
+		for _, none := range [][]inventory.Item{nil, {}} {
+			if err := in.log.Add(t.Context(), none); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, _, entries := audit(t, in.conn); entries != 0 {
+			t.Errorf("the log has %d entries, want none", entries)
+		}
+		in.add(t, inventory.Item{SKU: "BIKE", Quantity: 1})
+		if out, err := in.Handle(t.Context(), anOrder("BIKE", 1)); err != nil || out.Result != order.Reserved {
+			t.Errorf("got %+v, %v, want reserved", out, err)
+		}
+	})
+}
+
 func TestAdd_RefusesNonsense(t *testing.T) {
 	l := inventory.NewStockLog(nil) // nothing gets as far as the broker
 	for name, articles := range map[string][]inventory.Item{
