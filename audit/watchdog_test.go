@@ -224,8 +224,8 @@ func TestWatch_RaisesNoFalseAlarm(t *testing.T) {
 				pass(15 * time.Minute)
 			}
 		}
-		hours(8)
-		pass(4 * time.Hour) // nothing happens
+		hours(2)
+		pass(2 * time.Hour) // nothing happens
 		until := time.Now().Add(time.Hour)
 		if _, err := s.conn.Pause(t.Context(), order.Payment, until); err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestWatch_RaisesNoFalseAlarm(t *testing.T) {
 		stop()
 		pass(time.Minute)
 		s.open(ladder)
-		hours(9)
+		hours(2)
 		tells(t, told)
 	})
 }
