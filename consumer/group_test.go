@@ -111,7 +111,11 @@ func (s *shop) place(id string, body []byte, headers ...string) broker.Receipt {
 	for i := 0; i < len(headers); i += 2 {
 		h[headers[i]] = append(h[headers[i]], headers[i+1])
 	}
-	r, err := s.conn.Store(context.Background(), broker.Message{Subject: broker.SubjectCreated, ID: id, Header: h, Data: body})
+	m := broker.Message{Subject: broker.SubjectCreated, ID: id, Header: h, Data: body}
+	r, err := s.conn.Store(context.Background(), m)
+	if errors.Is(err, broker.ErrNotStored) { // written to a broker that was just restarted
+		r, err = s.conn.Store(context.Background(), m)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
