@@ -168,7 +168,7 @@ func trouble(t *testing.T, strike, mend func(*processes, fate), f fate, away int
 	mu.Lock()
 	equal(t, "orders handled when it struck", len(calls), 4)
 	mu.Unlock()
-	pass(20 * time.Minute)
+	pass(5 * time.Minute) // longer than the broker remembers ids
 	mend(p, f)
 	pass(2 * time.Minute)
 	if err := g.Check(); err != nil {
