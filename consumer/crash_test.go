@@ -41,6 +41,7 @@ type trial struct {
 	world    *outside
 	services []order.Service
 	retry    []time.Duration
+	handler  func(order.Service, *life) consumer.Handler
 	server   *brokertest.Server
 	life     *life
 	stops    []func()
@@ -52,6 +53,7 @@ func newTrial(t *testing.T, st story, services ...order.Service) *trial {
 		world: &outside{story: st, requests: make(map[string]int)}, services: services,
 		retry: []time.Duration{time.Second, time.Second}, server: brokertest.Start(t),
 	}
+	x.handler = x.world.handler
 	x.shop = &shop{t: t, conn: x.server.Connect()}
 	x.desk = deadletter.New(x.conn, "operator")
 	plan := broker.Plan{OrderBytes: 64 << 20}
@@ -64,14 +66,14 @@ func newTrial(t *testing.T, st story, services ...order.Service) *trial {
 	return x
 }
 
-// live starts a process with so many chances.
+// live starts a process with so many chances, and returns when it waits for orders.
 func (x *trial) live(chances int64) {
 	x.t.Helper()
 	l := newLife(x.server, chances)
 	one := &shop{t: x.t, conn: l.connect()}
 	gate := consumer.NewGate()
 	for _, service := range x.services {
-		_, stop := one.group(x.world.handler(service, l), func(c *consumer.Config, b *bulkhead.Config) {
+		_, stop := one.group(x.handler(service, l), func(c *consumer.Config, b *bulkhead.Config) {
 			c.Service, c.Settle, c.Gate = service, crashSettle, gate
 			c.Policy.Retry = x.retry
 			b.Name, b.Timeout = string(service), crashTimeout
@@ -80,6 +82,7 @@ func (x *trial) live(chances int64) {
 	}
 	x.stops = append(x.stops, one.conn.NATS().Close)
 	x.life = l
+	synctest.Wait()
 }
 
 // stop ends all processes there were.
@@ -134,7 +137,6 @@ func (x *trial) each(kill victims) int {
 	for n := 1; ; n++ {
 		x.world.mend(false)
 		x.live(int64(n))
-		synctest.Wait() // it is open
 		x.placeOne()
 		first := x.life
 		x.rest(kill)
@@ -220,7 +222,6 @@ func TestCrash_BetweenStoringARetryAndAcknowledgingLeavesOneRetry(t *testing.T) 
 		x := newTrial(t, st, order.Payment)
 		x.retry[0] = time.Hour
 		x.live(4) // before and after the request, before and after the retry
-		synctest.Wait()
 		o := x.placeOne()
 		x.rest(victims{process: true})
 		equal(t, "requests", x.world.requests["payment/"+o.ID], 2)
