@@ -204,11 +204,11 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 func (g *Group) Run(ctx context.Context) error {
 	var err error
 	if g.marks, err = g.conn.Suspects(ctx); err != nil {
-		return fmt.Errorf("run group %s: %w", g.cfg.Service, err)
+		return unlessStopped(ctx, fmt.Errorf("run group %s: %w", g.cfg.Service, err))
 	}
 	lanes, err := g.lanes(ctx)
 	if err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -224,6 +224,16 @@ func (g *Group) Run(ctx context.Context) error {
 	wg.Wait()
 	g.drain()
 	return errors.Join(stopped...)
+}
+
+// unlessStopped is err, or nil when ctx has ended: then nothing was to begin.
+func unlessStopped(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
+	}
 }
 
 // drain waits for what runs, for the drain time; then hands it back.

@@ -653,6 +653,13 @@ func TestRun_StopHandsBackWhatOutlivesTheDrain(t *testing.T) {
 	})
 }
 
+func TestRun_StoppedBeforeItHasBegunIsNoFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, s *shop) {
+		_, stop := s.group(handle(settles), nil) // stop fails the test when Run returns an error
+		stop()
+	})
+}
+
 func TestRun_RefusesABrokerThatCannotHoldItsTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := brokertest.Start(t).Connect()
