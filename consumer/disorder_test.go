@@ -155,7 +155,7 @@ func (d *disorder) step() {
 		d.stop() // in good order
 		d.live(forEver)
 	case 8:
-		d.stops[len(d.stops)-1]() // its connection
+		d.kill()
 		d.live(int64(1 + d.n(40)))
 	case 9:
 		if d.n(2) == 0 {
@@ -182,7 +182,7 @@ func TestDisorder_EveryOrderEnds(t *testing.T) {
 					d.step()
 					select {
 					case <-d.life.ended:
-						d.stops[len(d.stops)-1]()
+						d.kill()
 						d.live(int64(1 + d.n(40)))
 					case <-time.After(d.upTo(2 * time.Second)):
 					}

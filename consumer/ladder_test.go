@@ -54,11 +54,11 @@ func TestLadder_OfAnHourIsClimbedToTheInstantThroughRestarts(t *testing.T) {
 		pass(5 * time.Minute)
 		for _, happens := range []func(){
 			func() {},
-			func() { x.stop(); x.live(forEver) }, // a restart in good order
-			func() { x.stops[len(x.stops)-1](); x.live(forEver) },                   // a crash
-			func() { x.server.Restart() },                                           // of the broker
-			func() { x.killBroker() },                                               // its crash
-			func() { x.stop(); pass(4 * time.Minute); x.live(forEver) },             // down for a while
+			func() { x.stop(); x.live(forEver) },                        // a restart in good order
+			func() { x.kill(); x.live(forEver) },                        // a crash
+			func() { x.server.Restart() },                               // of the broker
+			func() { x.killBroker() },                                   // its crash
+			func() { x.stop(); pass(4 * time.Minute); x.live(forEver) }, // down for a while
 			func() { x.stop(); x.killBroker(); pass(time.Second); x.live(forEver) }, // all of it
 		} {
 			before := time.Now()

@@ -13,6 +13,7 @@ import (
 // n-th request for it, from 1, before and after somebody has mended the world.
 type story struct {
 	answer   func(n int, mended bool) error
+	suspect  bool // it has come twice before
 	fallback bool // pending is what customers learn
 	replay   bool // the letters are replayed once the world is mended
 	dead     bool // how it ends
