@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,7 +17,8 @@ const (
 	// one that is earlier is handed back until a moment before.
 	early = 500 * time.Millisecond
 
-	// margin is that moment.
+	// margin is that moment. The broker has it back a margin earlier, so that it
+	// is there when the lane asks: else the lane would get one that is due later.
 	margin = 50 * time.Millisecond
 )
 
@@ -37,23 +39,33 @@ func (l *lane) due(ctx context.Context) error {
 	if room := l.group.share.room() - 1; room > 0 && !l.early(first) {
 		batch, err = l.pull.fetch(ctx, batch, room)
 	}
-	var wake time.Time
+	early := false
 	for _, m := range batch {
-		if at := l.putOffEarly(m); !at.IsZero() {
-			if wake.IsZero() || at.Before(wake) {
-				wake = at
-			}
+		if l.putOffEarly(m) {
+			early = true
 			continue
 		}
 		if closed := l.carryRetry(ctx, waiting, m); closed != nil {
 			return closed
 		}
 	}
-	if !wake.IsZero() {
-		// A tier is first in, first out: nothing in it is due before its head.
-		sleep(ctx, time.Until(wake))
+	if early {
+		l.idleUntilDue(ctx)
 	}
 	return err
+}
+
+// idleUntilDue waits until the first of what the lane has put off is nearly due. A
+// tier is first in, first out: nothing in it is due before, but what another process
+// has put off and isn't there any more to take; so the wait is bounded.
+func (l *lane) idleUntilDue(ctx context.Context) {
+	pause := l.wait
+	for _, at := range l.later {
+		if left := time.Until(at); left > 0 {
+			pause = min(pause, left)
+		}
+	}
+	sleep(ctx, pause)
 }
 
 // dueOne carries one retry while the breaker isn't closed: it asks for it only when
@@ -70,9 +82,9 @@ func (l *lane) dueOne(ctx context.Context) error {
 		return err
 	}
 	until, m := time.Now().Add(l.wait), batch[0]
-	if at := l.putOffEarly(m); !at.IsZero() {
+	if l.putOffEarly(m) {
 		l.unused(credits, ramped)
-		sleep(ctx, time.Until(at))
+		l.idleUntilDue(ctx)
 		return err
 	}
 	waiting, cancel := context.WithDeadline(ctx, until)
@@ -120,14 +132,16 @@ func (l *lane) putOff(ctx context.Context, m *nats.Msg) {
 }
 
 // putOffEarly hands back a retry whose time is far off, until a moment before, and
-// returns that moment; zero when the time is near.
-func (l *lane) putOffEarly(m *nats.Msg) time.Time {
+// reports whether it did; the lane is to look for it then.
+func (l *lane) putOffEarly(m *nats.Msg) bool {
 	if !l.early(m) {
-		return time.Time{}
+		return false
 	}
 	at := l.dueAt(m).Add(-margin)
-	l.group.handBack(m, time.Until(at))
-	return at
+	l.group.handBack(m, time.Until(at)-margin)
+	past := func(at time.Time) bool { return time.Until(at) <= 0 }
+	l.later = append(slices.DeleteFunc(l.later, past), at)
+	return true
 }
 
 // early reports whether a message's time is too far off to hold it.

@@ -109,7 +109,7 @@ func (l *lane) probe(ctx context.Context) error {
 		return ifClosed(err)
 	}
 	batch, err := l.pull.fetch(ctx, nil, 1)
-	if len(batch) == 0 || (l.retries && !l.putOffEarly(batch[0]).IsZero()) {
+	if len(batch) == 0 || (l.retries && l.putOffEarly(batch[0])) {
 		c.Release()
 		return err
 	}
