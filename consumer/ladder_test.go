@@ -80,7 +80,7 @@ func TestLadder_OfAnHourIsClimbedToTheInstantThroughRestarts(t *testing.T) {
 
 // What a handler asks for and what an order allows decide when it is tried again.
 func TestLadder_AskedAndBounded(t *testing.T) {
-	const s, min = time.Second, time.Minute
+	const sec, minute = time.Second, time.Minute
 	asks := func(d ...time.Duration) []error {
 		var errs []error
 		for _, d := range d {
@@ -96,15 +96,15 @@ func TestLadder_AskedAndBounded(t *testing.T) {
 		dead     deadletter.Reason
 	}
 	ways := map[string]way{
-		"asked for what a tier has":           {asks(10 * s), 0, []time.Duration{0, 10 * s}, ""},
-		"asked for more than a tier has":      {asks(11 * s), 0, []time.Duration{0, min}, ""},
-		"asked for nothing":                   {asks(0), 0, []time.Duration{0, s}, ""},
-		"asked for more than there is":        {asks(time.Hour, time.Hour), 0, []time.Duration{0, 10 * min, 20 * min}, ""},
-		"asked, then failing":                 {[]error{order.RetryAfter(min, errBusy), errBusy}, 0, []time.Duration{0, min, min + 10*s}, ""},
-		"a deadline after the last retry":     {fails[:2], 12 * s, []time.Duration{0, s, 11 * s}, ""},
-		"a deadline before the next retry":    {fails, 15 * s, []time.Duration{0, s, 11 * s}, deadletter.Expired},
-		"a deadline at the next retry":        {fails, 11 * s, []time.Duration{0, s}, deadletter.Expired},
-		"asked for more than a deadline left": {asks(min), 30 * s, []time.Duration{0}, deadletter.Expired},
+		"asked for what a tier has":           {asks(10 * sec), 0, []time.Duration{0, 10 * sec}, ""},
+		"asked for more than a tier has":      {asks(11 * sec), 0, []time.Duration{0, minute}, ""},
+		"asked for nothing":                   {asks(0), 0, []time.Duration{0, sec}, ""},
+		"asked for more than there is":        {asks(time.Hour, time.Hour), 0, []time.Duration{0, 10 * minute, 20 * minute}, ""},
+		"asked, then failing":                 {[]error{order.RetryAfter(minute, errBusy), errBusy}, 0, []time.Duration{0, minute, minute + 10*sec}, ""},
+		"a deadline after the last retry":     {fails[:2], 12 * sec, []time.Duration{0, sec, 11 * sec}, ""},
+		"a deadline before the next retry":    {fails, 15 * sec, []time.Duration{0, sec, 11 * sec}, deadletter.Expired},
+		"a deadline at the next retry":        {fails, 11 * sec, []time.Duration{0, sec}, deadletter.Expired},
+		"asked for more than a deadline left": {asks(minute), 30 * sec, []time.Duration{0}, deadletter.Expired},
 	}
 	bubble(t, func(t *testing.T, s *shop) {
 		var (
