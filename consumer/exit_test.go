@@ -90,7 +90,7 @@ func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
 	conn := brokertest.StartWith(t, func(o *server.Options) {
 		o.DontListen, o.Host, o.Port = false, "127.0.0.1", port
 	}).Connect()
-	plan := brokertest.Plan()
+	plan := planOf(order.Payment)
 	ackWait := consumer.AckWait(workerTimeout, workerSettle)
 	for i := range plan.Services {
 		plan.Services[i].AckWait = ackWait

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,17 @@ type shop struct {
 }
 
 func newShop(t *testing.T) *shop {
-	conn := brokertest.New(t)
+	conn := brokertest.Start(t).Connect()
+	brokertest.Provision(t, conn, planOf(order.Payment))
 	return &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
+}
+
+// planOf is brokertest's plan of one service: the files of all take longer than most
+// tests.
+func planOf(s order.Service) broker.Plan {
+	p := brokertest.Plan()
+	p.Services = slices.DeleteFunc(p.Services, func(other broker.Service) bool { return other.Name != s })
+	return p
 }
 
 // group starts a group of 4 slots and 2 s timeout with what the test changes of
@@ -414,6 +424,7 @@ func TestGroup_NeverHoldsMoreThanItsSlotsAndOneALane(t *testing.T) {
 
 func TestGroup_AHungServiceCostsItsNeighbourNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
+		brokertest.Provision(t, s.conn, planOf(order.Notification))
 		s.group(handle(func(ctx context.Context, _ order.Order) (order.Outcome, error) {
 			<-ctx.Done()
 			return order.Outcome{}, context.Cause(ctx)
@@ -531,6 +542,7 @@ func TestGroup_HeadersFromOutsideAreNotBelieved(t *testing.T) {
 
 func TestGroup_ReplayGoesOnlyToTheServiceThatFailed(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
+		brokertest.Provision(t, s.conn, planOf(order.Notification))
 		broken := true
 		payments, mails := 0, 0
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
@@ -615,6 +627,7 @@ func TestRun_StopLetsWorkFinishAndTakesNothingMore(t *testing.T) {
 		}
 		pass(500 * time.Millisecond)
 		stop()
+		synctest.Wait() // the broker has counted the acknowledgements
 		equal(t, "begun", begun.Load(), 4)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 4})
 		synctest.Wait() // the broker has read the acknowledgements, and may not have booked them
@@ -675,7 +688,7 @@ func TestRun_RefusesABrokerThatCannotHoldItsTiming(t *testing.T) {
 		if err := g.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "provision it first") {
 			t.Errorf("Run without streams = %v, want to be told to provision", err)
 		}
-		brokertest.Provision(t, conn, brokertest.Plan())
+		brokertest.Provision(t, conn, planOf(order.Payment))
 		if err := g.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "needs 2m12s") {
 			t.Errorf("Run with an ack wait of 30 s and a timeout of 1 m = %v, want the numbers", err)
 		}
@@ -687,7 +700,7 @@ func TestGroup_RestartOfTheBrokerLosesAndRepeatsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := brokertest.Start(t)
 		conn := server.Connect()
-		brokertest.Provision(t, conn, brokertest.Plan())
+		brokertest.Provision(t, conn, planOf(order.Payment))
 		s := &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
 		var handled atomic.Int64
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {

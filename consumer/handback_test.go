@@ -18,7 +18,7 @@ func TestGroup_WhatWasHandedBackComesAtOnceAlsoFromARestartedBroker(t *testing.T
 	synctest.Test(t, func(t *testing.T) {
 		server := brokertest.Start(t)
 		s := &shop{t: t, conn: server.Connect()}
-		brokertest.Provision(t, s.conn, brokertest.Plan())
+		brokertest.Provision(t, s.conn, planOf(order.Payment))
 
 		never := make(chan struct{})
 		_, stop := s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {

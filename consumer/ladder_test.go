@@ -33,8 +33,7 @@ func on(t *testing.T, what string, got, want []time.Duration) {
 func TestLadder_OfAnHourIsClimbedToTheInstantThroughRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newTrial(t, story{}, order.Payment)
-		plan := brokertest.Plan()
-		plan.Services = plan.Services[:1]
+		plan := planOf(order.Payment)
 		plan.Services[0].Tiers = 6
 		brokertest.Provision(t, x.conn, plan)
 		x.retry = nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
+	"github.com/watertight-go/watertight/order"
 )
 
 // A group that has nothing in hand notices too that the broker has nothing for it,
@@ -27,7 +28,7 @@ func TestGroup_IsNotReadyWhileTheBrokerDoesNotAnswer(t *testing.T) {
 		if err := g.Check(); err == nil {
 			t.Error("Check while the durable is gone: got nil, want why no orders come")
 		}
-		brokertest.Provision(t, s.conn, brokertest.Plan())
+		brokertest.Provision(t, s.conn, planOf(order.Payment))
 		time.Sleep(10 * time.Second)
 		if err := g.Check(); err != nil {
 			t.Errorf("Check when the durable is there again: %v", err)
@@ -40,7 +41,7 @@ func TestGroup_StopsWhileTheBrokerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := brokertest.Start(t)
 		s := &shop{t: t, conn: server.Connect()}
-		brokertest.Provision(t, s.conn, brokertest.Plan())
+		brokertest.Provision(t, s.conn, planOf(order.Payment))
 		_, stop := s.group(handle(settles), nil) // stop fails the test when Run returns an error
 		s.placeOne()
 		time.Sleep(time.Second)

@@ -32,9 +32,12 @@ func newProcesses(t *testing.T) *processes {
 	server := brokertest.Start(t)
 	s := &shop{t: t, conn: server.Connect()}
 	s.desk = deadletter.New(s.conn, "tester")
-	brokertest.Provision(t, s.conn, brokertest.Plan())
+	brokertest.Provision(t, s.conn, planOf(order.Payment))
 	p := &processes{shop: s, server: server, end: make(chan struct{})}
-	t.Cleanup(func() { close(p.end) })
+	t.Cleanup(func() {
+		close(p.end)
+		pass(time.Second) // for what they do then
+	})
 	return p
 }
 
@@ -202,6 +205,7 @@ func (s *shop) mostDelivered() int {
 // anything.
 func TestSuspect_HandBacksOfAFloodedServiceCostItsNeighbourNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
+		brokertest.Provision(t, s.conn, planOf(order.Notification))
 		gate := consumer.NewGate()
 		s.group(handle(func(ctx context.Context, _ order.Order) (order.Outcome, error) {
 			<-ctx.Done()
@@ -367,6 +371,8 @@ func TestSuspect_WithoutItsMarkIsNotRunAndNotBuried(t *testing.T) {
 // down; but not for ever.
 func TestSuspect_WaitsAMinuteForAGhost(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
+		brokertest.Provision(t, s.conn, planOf(order.Notification))
+		brokertest.Provision(t, s.conn, planOf(order.Inventory))
 		gate, end := consumer.NewGate(), make(chan struct{})
 		t.Cleanup(func() { close(end) })
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) { <-end; return authorized, nil }),

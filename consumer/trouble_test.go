@@ -209,7 +209,7 @@ func newGuarded(t *testing.T) *processes {
 	})
 	p.shop = &shop{t: t, conn: p.server.Connect(nats.UserInfo("operator", "o"))}
 	p.desk = deadletter.New(p.conn, "tester")
-	brokertest.Provision(t, p.conn, brokertest.Plan())
+	brokertest.Provision(t, p.conn, planOf(order.Payment))
 	p.worker = &shop{t: t, conn: p.server.Connect(nats.UserInfo("worker", "w"))}
 	return p
 }

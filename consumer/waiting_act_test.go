@@ -147,6 +147,7 @@ func TestRetries_CancelIsSafeToRepeat(t *testing.T) {
 func TestRetries_CancelKeepsServicesApart(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
 		hop := broker.Hop{OrderID: "o-1", Origin: broker.Origin{Stream: "ORDERS", Seq: 7}}
+		brokertest.Provision(t, s.conn, planOf(order.Inventory))
 		both := []order.Service{order.Payment, order.Inventory}
 		for _, service := range both {
 			m := broker.Message{Subject: broker.RetrySubject(service, "t4"), ID: "1", Header: hop.Header(nil), Data: []byte(service)}
