@@ -219,8 +219,14 @@ func (d *disorder) check() {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		if id := broker.ParseHop(m.Header).OrderID; !d.orders[id] {
-			d.t.Errorf("%s of %s, for which nothing was done", m.Subject, id)
+		all, err := broker.Outcomes(m.Header, m.Data)
+		if err != nil {
+			d.t.Error(err)
+		}
+		for _, o := range all {
+			if !d.orders[o.Hop.OrderID] {
+				d.t.Errorf("%s of %s, for which nothing was done", m.Subject, o.Hop.OrderID)
+			}
 		}
 	}
 }
