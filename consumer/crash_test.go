@@ -265,3 +265,25 @@ func TestCrash_BetweenStoringARetryAndAcknowledgingLeavesOneRetry(t *testing.T) 
 		x.stop()
 	})
 }
+
+// What is done is done, though its deadline has passed when the broker, which was
+// killed, delivers it again.
+func TestCrash_WhatIsDoneDoesNotExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newTrial(t, story{answer: func(int, bool) error { return nil }}, order.Payment)
+		x.live(forEver)
+		o, _ := placed(t)
+		o.Deadline = time.Now().Add(10 * time.Millisecond) // less than it takes to connect again
+		body, err := o.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.place(o.ID, body)
+		x.killBroker()
+		pass(time.Minute)
+		equal(t, "outcomes", x.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 1})
+		equal(t, "letters", len(x.letters()), 0)
+		x.settled()
+		x.stop()
+	})
+}

@@ -58,12 +58,12 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 		return err
 	}
 	d.order.Store(&o)
-	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
-		return errExpired
-	}
 	if out, settled := d.group.recent.get(d.message); settled {
 		d.outcome = out
 		return nil
+	}
+	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
+		return errExpired
 	}
 	out, err := d.group.cfg.Handler.Handle(ctx, o)
 	d.outcome = out
