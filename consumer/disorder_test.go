@@ -210,23 +210,11 @@ func (d *disorder) check() {
 	equal(d.t, "waiting retries", len(d.subjects("RETRY_PAYMENT")), 0)
 	d.settled()
 
-	s, err := d.conn.JetStream().Stream(context.Background(), broker.StreamOutcomes)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	for seq := s.CachedInfo().State.FirstSeq; seq <= s.CachedInfo().State.LastSeq; seq++ {
-		m, err := s.GetMsg(context.Background(), seq)
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		all, err := broker.Outcomes(m.Header, m.Data)
-		if err != nil {
-			d.t.Error(err)
-		}
+	d.read(broker.StreamOutcomes, func(subject string, all []broker.Settled) {
 		for _, o := range all {
 			if !d.orders[o.Hop.OrderID] {
-				d.t.Errorf("%s of %s, for which nothing was done", m.Subject, o.Hop.OrderID)
+				d.t.Errorf("%s of %s, for which nothing was done", subject, o.Hop.OrderID)
 			}
 		}
-	}
+	})
 }

@@ -54,6 +54,7 @@ func forgeries() map[string]nats.Header {
 			broker.HeaderDeadReason: {"poison"}, broker.HeaderDeadError: {"x"}, broker.HeaderDeadFingerprint: {"00000000"},
 			broker.HeaderTimeline: {`[{"n":1},{"n":2}]`}, broker.HeaderDeadAt: {"yesterday"}, broker.HeaderDeskWho: {"nobody"},
 		},
+		"a pack":      {broker.HeaderPacked: {"2"}},
 		"500 headers": many,
 	}
 }

@@ -142,11 +142,18 @@ func (s *shop) placeOne() order.Order {
 // subjects counts what a stream holds, by subject; of a pack, each outcome in it.
 func (s *shop) subjects(stream string) map[string]uint64 {
 	s.t.Helper()
+	counts := make(map[string]uint64)
+	s.read(stream, func(subject string, all []broker.Settled) { counts[subject] += uint64(len(all)) })
+	return counts
+}
+
+// read shows what a stream holds; of a pack, all that is in it.
+func (s *shop) read(stream string, show func(subject string, all []broker.Settled)) {
+	s.t.Helper()
 	st, err := s.conn.JetStream().Stream(context.Background(), stream)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	counts := make(map[string]uint64)
 	state := st.CachedInfo().State
 	for seq := max(1, state.FirstSeq); seq <= state.LastSeq; seq++ {
 		m, err := st.GetMsg(context.Background(), seq)
@@ -160,9 +167,8 @@ func (s *shop) subjects(stream string) map[string]uint64 {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		counts[m.Subject] += uint64(len(all))
+		show(m.Subject, all)
 	}
-	return counts
 }
 
 // letters returns what the desk holds.
