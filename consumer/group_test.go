@@ -467,9 +467,12 @@ func TestGroup_FallbackPendingIsStoredOnceBesideTheFirstRetry(t *testing.T) {
 				return authorized, nil
 			},
 			func(error) (order.Outcome, error) { return order.Outcome{Result: order.Pending}, nil },
-		}, nil)
+		}, func(c *consumer.Config, _ *bulkhead.Config) {
+			// Longer than the broker takes a repetition for one.
+			c.Policy.Retry = []time.Duration{3 * time.Minute, 3 * time.Minute, 3 * time.Minute, 3 * time.Minute}
+		})
 		s.placeOne()
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes),
 			map[string]uint64{"outcomes.payment.pending": 1, "outcomes.payment.authorized": 1})
 	})
