@@ -2,7 +2,7 @@
 // package in one known way after another and expects go test to turn red.
 //
 //	go run ./internal/mutants              # every mutant of every package
-//	go run ./internal/mutants -run credit  # those with that in their name
+//	go run ./internal/mutants -run credit  # those with that in their package and name
 //
 // No file of the checkout is touched: each mutant is compiled from an overlay
 // in a temporary folder. The exit code is 1 if a mutant survives, if one can't
@@ -21,13 +21,15 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
-// suite is a package and the ways to break it.
+// suite is a package whose tests are tried, and the ways to break what it is about.
 type suite struct {
-	pkg     string // folder, from the module's root
+	pkg     string        // folder, from the module's root
+	timeout time.Duration // longest run of its tests; a mutant that hangs has been noticed
 	mutants []mutant
 }
 
@@ -35,41 +37,47 @@ type suite struct {
 // once, so that one that no longer fits the code is noticed.
 type mutant struct {
 	name  string
+	by    string // which tests are to notice, as go test -run takes it; empty: all
 	edits []edit
 }
 
+// edit is of a file in the suite's package, or relative to it.
 type edit struct{ file, old, new string }
 
 // suites are all there are.
-var suites = []suite{{"bulkhead", bulkheadMutants}}
+var suites = []suite{
+	{"bulkhead", 40 * time.Second, bulkheadMutants},
+	{"broker", time.Minute, brokerMutants},
+	{"consumer", 2 * time.Minute, consumerMutants},
+}
 
 func main() {
-	only := flag.String("run", "", "break only in ways whose name contains this")
-	timeout := flag.Duration("timeout", 40*time.Second, "longest run of a package's tests; a mutant that hangs has been noticed")
+	only := flag.String("run", "", "break only in ways whose package and name, as printed, contain this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *only, *timeout); err != nil {
+	if err := run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, timeout time.Duration) error {
+func run(ctx context.Context, only string) error {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
 	}
 	var wrong []error
 	for _, s := range suites {
-		t := tester{root: root, pkg: s.pkg, timeout: timeout}
+		s.mutants = slices.DeleteFunc(s.mutants, func(m mutant) bool { return !strings.Contains(s.pkg+": "+m.name, only) })
+		if len(s.mutants) == 0 {
+			continue
+		}
+		t := tester{root: root, pkg: s.pkg, timeout: s.timeout}
 		if _, err := t.test(ctx, mutant{}); err != nil {
 			return fmt.Errorf("test %s without a mutant: %w", s.pkg, err)
 		}
 		for _, m := range s.mutants {
-			if !strings.Contains(m.name, only) {
-				continue
-			}
 			failed, err := t.test(ctx, m)
 			switch {
 			case ctx.Err() != nil:
@@ -117,7 +125,7 @@ func (t tester) test(ctx context.Context, m mutant) (failed string, err error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-timeout", t.timeout.String(),
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-timeout", t.timeout.String(), "-run", m.by,
 		"-overlay", overlay, "./"+t.pkg)
 	cmd.Dir = t.root
 	var out bytes.Buffer
