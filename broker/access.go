@@ -41,7 +41,7 @@ const accessTimeout = 2 * time.Second
 // name a stream that isn't theirs and the pulls can't be read, and whoever isn't
 // allowed doesn't even get that refusal.
 func (c *Conn) Access(ctx context.Context, p Plan) []Access {
-	subjects := []string{SubjectCreated, StockSubject(0)}
+	subjects := []string{SubjectCreated, StockSubject(0), RejectionSubject("bulkhead", "full")}
 	for _, s := range p.Services {
 		subjects = append(
 			subjects,

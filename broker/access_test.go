@@ -48,7 +48,7 @@ func connectAs(t *testing.T, ns *server.Server, user string) *broker.Conn {
 // What isn't allowed is found, what is allowed is not suspected, and nothing is
 // left behind by asking.
 func TestAccess_FindsWhatIsNotAllowed(t *testing.T) {
-	ns := guarded(t, "dlq.payment.>", "$KV.suspects.payment.>", "$JS.API.CONSUMER.MSG.NEXT.ORDERS.inventory")
+	ns := guarded(t, "rejections.>", "dlq.payment.>", "$KV.suspects.payment.>", "$JS.API.CONSUMER.MSG.NEXT.ORDERS.inventory")
 	shop, clerk := connectAs(t, ns, "shop"), connectAs(t, ns, "clerk")
 
 	for _, a := range shop.Access(t.Context(), brokertest.Plan()) {
@@ -69,7 +69,7 @@ func TestAccess_FindsWhatIsNotAllowed(t *testing.T) {
 		}
 		var want []string
 		if user == "clerk" {
-			want = []string{"publish dlq.payment.exhausted", "publish $KV.suspects.payment.ORDERS.1", "pull ORDERS/inventory"}
+			want = []string{"publish rejections.bulkhead.full", "publish dlq.payment.exhausted", "publish $KV.suspects.payment.ORDERS.1", "pull ORDERS/inventory"}
 		}
 		if !slices.Equal(denied, want) {
 			t.Errorf("%s: denied: got %q, want %q", user, denied, want)

@@ -13,7 +13,7 @@ import (
 // Message is something to be stored.
 type Message struct {
 	Subject string
-	ID      string // what makes it the same message when it is stored again; required
+	ID      string // what makes it the same message when it is stored again; empty: nothing does
 	Header  nats.Header
 	Data    []byte
 }
@@ -29,7 +29,7 @@ type Receipt struct {
 // returns ErrFull when the stream is at its limit, and ErrNotStored when no
 // answer came by ctx's end (or within 5 s, when ctx has none): then the message
 // may be stored or not, and storing it again with the same ID is safe within
-// two minutes.
+// two minutes. Without an ID it is another message each time.
 func (c *Conn) Store(ctx context.Context, m Message) (Receipt, error) {
 	ack, err := c.js.PublishMsg(ctx, m.wire())
 	if err != nil {
@@ -71,7 +71,9 @@ func (m Message) wire() *nats.Msg {
 			h[k] = vs
 		}
 	}
-	h[jetstream.MsgIDHeader] = []string{m.ID}
+	if m.ID != "" {
+		h[jetstream.MsgIDHeader] = []string{m.ID}
+	}
 	return &nats.Msg{Subject: m.Subject, Header: h, Data: m.Data}
 }
 

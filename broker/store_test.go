@@ -60,6 +60,27 @@ func TestStore_TheSameIDIsStoredOnceForTwoMinutes(t *testing.T) {
 	})
 }
 
+func TestStore_WithoutAnIDNothingIsADuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brokertest.Start(t).Connect()
+		brokertest.Provision(t, b, small())
+		m := broker.Message{Subject: broker.RejectionSubject("bulkhead", "full")}
+		for seq := range uint64(3) {
+			got, err := b.Store(t.Context(), m)
+			if diff := cmp.Diff(broker.Receipt{Stream: "REJECTIONS", Seq: seq + 1}, got); err != nil || diff != "" {
+				t.Errorf("Store = %v: -want +got\n%s", err, diff)
+			}
+		}
+		s, err := b.JetStream().Stream(t.Context(), broker.StreamRejections)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored, err := s.GetMsg(t.Context(), 1); err != nil || stored.Header.Values(nats.MsgIdHdr) != nil {
+			t.Errorf("stored: got headers %v, %v, want none with an id", stored.Header, err)
+		}
+	})
+}
+
 // A header from outside can't make the broker drop, refuse or reorder.
 func TestStore_LeavesOutTheBrokersOwnHeaders(t *testing.T) {
 	b := brokertest.Start(t).Connect()

@@ -97,6 +97,23 @@ func SplitDead(subject string) (s order.Service, reason string, ok bool) {
 	return order.Service(service), reason, true
 }
 
+// RejectionSubject is where it is put on record that work was turned away:
+// "rejections.bulkhead.full".
+func RejectionSubject(where, reason string) string {
+	return rejectionSubject + "." + where + "." + reason
+}
+
+// SplitRejection is the inverse of RejectionSubject; ok is false for any other
+// subject.
+func SplitRejection(subject string) (where, reason string, ok bool) {
+	first, rest, _ := strings.Cut(subject, ".")
+	where, reason, found := strings.Cut(rest, ".")
+	if first != rejectionSubject || !found || where == "" || reason == "" || strings.Contains(reason, ".") {
+		return "", "", false
+	}
+	return where, reason, true
+}
+
 // StockSubject is the log of one shard of the inventory ledger: "stock.0".
 func StockSubject(shard int) string { return stockSubject + "." + strconv.Itoa(shard) }
 

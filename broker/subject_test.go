@@ -27,6 +27,9 @@ func TestSubjects_SplitIsTheInverse(t *testing.T) {
 		if got, tier, ok := broker.SplitRetry(broker.RetrySubject(s, word)); got != s || tier != word || !ok {
 			rt.Errorf("SplitRetry(%q) = %q, %q, %v", broker.RetrySubject(s, word), got, tier, ok)
 		}
+		if where, reason, ok := broker.SplitRejection(broker.RejectionSubject(string(s), word)); where != string(s) || reason != word || !ok {
+			rt.Errorf("SplitRejection(%q) = %q, %q, %v", broker.RejectionSubject(string(s), word), where, reason, ok)
+		}
 		if got, action, ok := broker.SplitDesk(broker.DeskSubject(s, word)); got != s || action != word || !ok {
 			rt.Errorf("SplitDesk(%q) = %q, %q, %v", broker.DeskSubject(s, word), got, action, ok)
 		}
@@ -47,6 +50,7 @@ func TestSubjects_SplitRefusesOthers(t *testing.T) {
 		"dlq.payment.exhausted.more", "orders.created", "outcomes.payment.authorized.more", "outcomes.payment.blessed",
 		"desk.payment", "desk.payment.replayed.more", "desk..replayed", "outcomes..authorized", " dlq.payment.exhausted",
 		"retry", "retry.payment", "retry..t1", "retry.payment.", "retry.payment.t1.more",
+		"rejections", "rejections.bulkhead", "rejections..full", "rejections.bulkhead.", "rejections.bulkhead.full.more",
 	} {
 		if s, r, ok := broker.SplitDead(subject); ok {
 			t.Errorf("SplitDead(%q) = %q, %q", subject, s, r)
@@ -56,6 +60,9 @@ func TestSubjects_SplitRefusesOthers(t *testing.T) {
 		}
 		if s, r, ok := broker.SplitDesk(subject); ok {
 			t.Errorf("SplitDesk(%q) = %q, %q", subject, s, r)
+		}
+		if where, r, ok := broker.SplitRejection(subject); ok {
+			t.Errorf("SplitRejection(%q) = %q, %q", subject, where, r)
 		}
 		if s, r, ok := broker.SplitOutcome(subject); ok {
 			t.Errorf("SplitOutcome(%q) = %q, %q", subject, s, r)
@@ -107,6 +114,7 @@ func TestNames_StayAsTheyAre(t *testing.T) {
 		"retry.payment.now":          broker.RetrySubject(order.Payment, broker.TierNow),
 		"dlq.payment.exhausted":      broker.DeadSubject(order.Payment, "exhausted"),
 		"desk.payment.discarded":     broker.DeskSubject(order.Payment, broker.DeskDiscarded),
+		"rejections.bulkhead.full":   broker.RejectionSubject("bulkhead", "full"),
 		"stock.0":                    broker.StockSubject(0),
 		"RETRY_GIFT_WRAP":            broker.RetryStream("gift-wrap"),
 		"payment":                    broker.Durable(order.Payment),
