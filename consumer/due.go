@@ -128,6 +128,7 @@ func (l *lane) putOff(ctx context.Context, m *nats.Msg) {
 		l.group.handBack(m, 0)
 		return
 	}
+	l.refused(ctx, m, shareTaken)
 	l.group.handBack(m, slotPause)
 }
 

@@ -107,23 +107,24 @@ func (l *lane) handOut(ctx context.Context, until time.Time, credits []bulkhead.
 	defer cancel()
 	for len(work) > 0 {
 		var err error
-		pause := slotPause
+		pause, why := slotPause, refusal{}
 		switch {
 		case g.trouble.Load() != nil:
 			pause, err = probePause, errPutOff
 		case g.cfg.Bulkhead.State() == bulkhead.Open:
 			at, _ := g.cfg.Bulkhead.ReadyAt()
-			pause, err = max(time.Until(at), slotPause), errPutOff
+			pause, why, err = max(time.Until(at), slotPause), breakerOpen, errPutOff
 		default:
-			credits, ramped, err = l.credits(waiting, credits[:0], len(work))
-			if err == nil && g.trouble.Load() != nil { // it came while all slots were taken
+			if credits, ramped, err = l.credits(waiting, credits[:0], len(work)); err != nil {
+				why = g.lacking(err)
+			} else if g.trouble.Load() != nil { // it came while all slots were taken
 				l.unused(credits, ramped)
 				pause, err = probePause, errPutOff
 			}
 		}
 		if err != nil {
 			for _, d := range work {
-				l.refuse(ctx, d, pause)
+				l.refuse(ctx, d, pause, why)
 			}
 			return ifClosed(err)
 		}

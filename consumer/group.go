@@ -28,6 +28,7 @@ import (
 	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/deadletter"
 	"github.com/watertight-go/watertight/order"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 // Handler does a service's work on one order. It steers what happens next by the
@@ -87,6 +88,11 @@ type Config struct {
 	// Late is told what an attempt returned after its timeout had settled it.
 	// It is too late to count: Late can only observe. Nil means it is logged.
 	Late func(o order.Order, out order.Outcome, err error)
+
+	// Rejections takes down what the group turns away: for want of a slot, by
+	// the breaker or the rate, after the order's deadline. The caller runs it,
+	// for longer than the group. Nil means that nothing is taken down.
+	Rejections *rejections.Log
 
 	// Log gets one line a verdict, "done" sampled under load. The zero value
 	// logs nothing.

@@ -221,6 +221,7 @@ func (g *Group) report(d *delivery, v Verdict, out order.Outcome, attempt deadle
 		e = g.cfg.Log.Info().Str("event", "order.retried").Dur("delay_ms", v.Delay).Str("reason", attempt.Reason)
 	default:
 		g.tally.died(v.Reason)
+		g.givenUp(d, v.Reason, cause)
 		e = g.cfg.Log.Warn().Str("event", "order.dead_lettered").Str("reason", string(v.Reason))
 	}
 	if cause != nil {

@@ -55,7 +55,7 @@ func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, d 
 		if !d.passage.enter(waiting) {
 			c.Release()
 			g.part(d)
-			l.refuse(ctx, d, slotPause)
+			l.refuse(ctx, d, slotPause, gateClosed)
 			return
 		}
 	}
@@ -64,13 +64,14 @@ func (l *lane) begin(ctx context.Context, until time.Time, c bulkhead.Credit, d 
 }
 
 // refuse hands back a delivery that was not begun.
-func (l *lane) refuse(ctx context.Context, d *delivery, pause time.Duration) {
+func (l *lane) refuse(ctx context.Context, d *delivery, pause time.Duration, why refusal) {
 	if d.token {
 		l.group.share.put()
 	}
 	if ctx.Err() != nil {
 		pause = 0 // the group stops: another instance may have it at once
 	}
+	l.refused(ctx, d.msg, why)
 	l.group.handBack(d.msg, pause)
 }
 
@@ -86,7 +87,7 @@ func (l *lane) examine(ctx context.Context, until time.Time, c bulkhead.Credit, 
 		l.bury(c, d)
 		return
 	}
-	pause := alonePause
+	pause, why := alonePause, gateClosed
 	if err == nil && l.enter(waiting, d, crashes) {
 		err = g.raise(waiting, d, crashes+1)
 		if err == nil && !d.claimed.Load() {
@@ -99,12 +100,12 @@ func (l *lane) examine(ctx context.Context, until time.Time, c bulkhead.Credit, 
 		g.cfg.Log.Warn().Err(err).Str("event", "suspect.failed").Str("mark", d.key).
 			Msg("an order that came often isn't run, as its crash mark can't be kept; it comes again")
 		g.tally.unsettled.Inc()
-		pause = unsettledDelay()
+		pause, why = unsettledDelay(), refusal{}
 	}
 	c.Release()
 	g.clear(d, crashes)
 	if d.claim() { // else the drain has handed it back
-		l.refuse(ctx, d, pause)
+		l.refuse(ctx, d, pause, why)
 		g.forget(d)
 	}
 }
