@@ -9,6 +9,7 @@ import (
 	"github.com/watertight-go/watertight/deadletter"
 	"github.com/watertight-go/watertight/internal/sim"
 	"github.com/watertight-go/watertight/order"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 // completions says what a shell may complete: names that are known without a
@@ -22,6 +23,7 @@ func completions(root *cobra.Command) {
 		targets[i] += "="
 	}
 	flags := map[string]cobra.CompletionFunc{
+		"by":      cobra.FixedCompletions(words(rejections.Properties()), cobra.ShellCompDirectiveNoFileComp),
 		"config":  cobra.FixedCompletions([]cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		"creds":   files,
 		"fault":   cobra.FixedCompletions(targets, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace),

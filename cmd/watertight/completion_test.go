@@ -25,6 +25,7 @@ func TestCompletion(t *testing.T) {
 		"reasons":               {[]string{"dlq", "replay", "--reason", ""}, "invalid schema rejected exhausted expired poison canceled :4"},
 		"targets":               {[]string{"sim", "--fault", ""}, "payment= mail= inventory= :6"},
 		"profiles":              {[]string{"load", "--profile", ""}, "ramp sale spike steady :4"},
+		"properties":            {[]string{"rejections", "--by", ""}, "service where reason minute :4"},
 		"forms":                 {[]string{"dlq", "ls", "-o", ""}, "table json ndjson :4"},
 		"forms of another verb": {[]string{"check", "-o", ""}, "table json :4"},
 		"files of orders":       {[]string{"publish", ""}, ":0"},

@@ -125,6 +125,8 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 		return err
 	}
 	defer conn.Close()
+	way, stop := noted(ctx, conn, log)
+	defer stop()
 	switches := newSwitches(cfg.admin)
 	if len(cfg.plan) > 0 {
 		if err := switches.reach(ctx); err != nil {
@@ -151,7 +153,7 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	// Whatever is due is sent, also late; but not for ever.
 	late, give := context.WithDeadline(ctx, start.Add(cfg.duration+cfg.drain))
 	defer give()
-	failed := load.Run(late, conn, journal, load.Config{
+	failed := load.Run(late, way, journal, load.Config{
 		Profile: profiles[cfg.profile](cfg.rate, cfg.duration), Start: start, Duration: cfg.duration,
 		Orders: load.Orders{Seed: cfg.seed, Malformed: cfg.malformed},
 	})

@@ -153,7 +153,7 @@ Each flag can also be given by the environment or a YAML file (--config):
 	variable(f, "no-color", "NO_COLOR")
 
 	root.AddCommand(
-		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newRetry(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newPause(a), newResume(a), newConfig(a), newVersion(a),
+		newDemo(a), newServe(a), newPublish(a), newLoad(a), newDLQ(a), newRetry(a), newSim(a), newProvision(a), newCheck(a), newHealthcheck(a), newAudit(a), newRejections(a), newPause(a), newResume(a), newConfig(a), newVersion(a),
 	)
 	completions(root)
 	return root

@@ -10,10 +10,11 @@ import (
 
 	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/order"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 // poolConfig is one service's compartment.
-func poolConfig(name order.Service, slots int, timeout time.Duration, log zerolog.Logger) bulkhead.Config {
+func poolConfig(name order.Service, slots int, timeout time.Duration, log zerolog.Logger, rejected *rejections.Log) bulkhead.Config {
 	log = log.With().Str("service", string(name)).Logger()
 	return bulkhead.Config{
 		Name:    string(name),
@@ -21,6 +22,7 @@ func poolConfig(name order.Service, slots int, timeout time.Duration, log zerolo
 		Timeout: timeout,
 		Breaker: &bulkhead.BreakerConfig{Classify: classify},
 		Hooks: bulkhead.Hooks{
+			Rejected: noteRejected(rejected, name),
 			GhostEnded: func(age time.Duration, _ error) {
 				log.Info().Str("event", "bulkhead.ghost_ended").Dur("duration_ms", age).Msg("a handler that outlived its timeout has returned its slot")
 			},

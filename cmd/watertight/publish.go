@@ -51,12 +51,15 @@ func (a *app) publish(ctx context.Context, in io.Reader, name string, cfg publis
 	if cfg.Window < 1 {
 		return usagef("--window %d: must be at least 1", cfg.Window)
 	}
-	conn, err := a.connect(ctx, a.logger())
+	log := a.logger()
+	conn, err := a.connect(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	sum, err := publisher.New(conn).Lines(ctx, in, cfg, a.reportLine)
+	way, stop := noted(ctx, conn, log)
+	defer stop()
+	sum, err := publisher.New(way).Lines(ctx, in, cfg, a.reportLine)
 	fmt.Fprintf(a.stderr, "%s: %d stored, %d duplicate, %d failed\n", name, sum.Stored, sum.Duplicate, sum.Failed)
 	switch {
 	case err != nil:

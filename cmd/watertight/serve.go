@@ -21,6 +21,7 @@ import (
 	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/deadletter"
 	"github.com/watertight-go/watertight/order"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 // serveConfig is what the flags of serve say.
@@ -148,26 +149,30 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	deadletter.NewMetrics(reg, deadletter.New(conn, operator()), order.Services())
 	dog := newWatchdog(reg, log)
 
+	rejected := rejections.New(conn, rejections.Config{Log: log, Metrics: rejections.NewMetrics(reg), Instance: instance()})
+	helpers.Go(func() error { return rejected.Run(support) })
+
 	h := &health{ready: append([]check{{"broker", conn.Check}, {"stopping", func() error { return context.Cause(ctx) }}}, world.checks...)}
 	workers, working := errgroup.WithContext(ctx)
 	gate := consumer.NewGate()
 	for _, name := range cfg.services {
-		pool, err := bulkhead.New(poolConfig(name, cfg.slots, cfg.timeout, log))
+		pool, err := bulkhead.New(poolConfig(name, cfg.slots, cfg.timeout, log, rejected))
 		if err != nil {
 			return err
 		}
 		defer drainPool(pool, log)
 		g, err := consumer.New(conn, consumer.Config{
-			Service:  name,
-			Handler:  world.handlers[name],
-			Policy:   consumer.Policy{Retry: cfg.retry},
-			Bulkhead: pool,
-			Gate:     gate,
-			Drain:    cfg.drain,
-			Log:      log,
-			Metrics:  metrics,
-			Instance: instance(),
-			Version:  version(),
+			Service:    name,
+			Handler:    world.handlers[name],
+			Policy:     consumer.Policy{Retry: cfg.retry},
+			Bulkhead:   pool,
+			Gate:       gate,
+			Drain:      cfg.drain,
+			Log:        log,
+			Rejections: rejected,
+			Metrics:    metrics,
+			Instance:   instance(),
+			Version:    version(),
 		})
 		if err != nil {
 			return err

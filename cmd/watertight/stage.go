@@ -21,21 +21,23 @@ import (
 	"github.com/watertight-go/watertight/internal/demo"
 	"github.com/watertight-go/watertight/order"
 	"github.com/watertight-go/watertight/publisher/load"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 // stage is the one process that a demo plays in.
 type stage struct {
-	app     *app
-	cfg     demoConfig
-	log     zerolog.Logger
-	server  *embedded.Server
-	conn    *broker.Conn // of the services
-	seat    *broker.Conn // of the load and of whoever watches
-	world   *outside
-	support *errgroup.Group
-	end     context.CancelFunc // of support
-	journal *load.Journal
-	gate    *consumer.Gate
+	app      *app
+	cfg      demoConfig
+	log      zerolog.Logger
+	server   *embedded.Server
+	conn     *broker.Conn // of the services
+	seat     *broker.Conn // of the load and of whoever watches
+	world    *outside
+	support  *errgroup.Group
+	end      context.CancelFunc // of support
+	journal  *load.Journal
+	gate     *consumer.Gate
+	rejected *rejections.Log
 
 	mu     sync.Mutex
 	phase  string
@@ -71,6 +73,8 @@ func (a *app) openStage(ctx context.Context, cfg demoConfig, log zerolog.Logger)
 	if _, err = s.conn.Provision(ctx, durables.plan(true), false); err != nil {
 		return s, err
 	}
+	s.rejected = rejections.New(s.conn, rejections.Config{Log: log, Instance: instance()})
+	s.support.Go(func() error { return s.rejected.Run(support) })
 	pretended := outsideConfig{sim: true, seed: cfg.plan.Seed, mailFrom: defaultMailFrom, network: cfg.network}
 	if err = pretended.complete(cfg.plan.Services); err != nil {
 		return s, err
@@ -125,15 +129,16 @@ func (s *stage) change(pools map[order.Service]*bulkhead.Bulkhead) error {
 	next.groups, ctx = errgroup.WithContext(ctx)
 	for _, name := range s.cfg.plan.Services {
 		g, err := consumer.New(s.conn, consumer.Config{
-			Service:  name,
-			Handler:  s.world.handlers[name],
-			Policy:   consumer.Policy{Retry: s.cfg.plan.Retry},
-			Bulkhead: pools[name],
-			Gate:     s.gate,
-			Log:      s.log,
-			Instance: instance(),
-			Version:  version(),
-			Late:     func(order.Order, order.Outcome, error) {},
+			Service:    name,
+			Handler:    s.world.handlers[name],
+			Policy:     consumer.Policy{Retry: s.cfg.plan.Retry},
+			Bulkhead:   pools[name],
+			Gate:       s.gate,
+			Log:        s.log,
+			Rejections: s.rejected,
+			Instance:   instance(),
+			Version:    version(),
+			Late:       func(order.Order, order.Outcome, error) {},
 		})
 		if err != nil {
 			cancel()
@@ -168,7 +173,7 @@ func (s *shift) close(log zerolog.Logger) error {
 func (s *stage) own(breaker bool) (map[order.Service]*bulkhead.Bulkhead, error) {
 	pools := make(map[order.Service]*bulkhead.Bulkhead)
 	for _, name := range s.cfg.plan.Services {
-		cfg := poolConfig(name, s.cfg.plan.Slots, s.cfg.plan.Timeout, s.log)
+		cfg := poolConfig(name, s.cfg.plan.Slots, s.cfg.plan.Timeout, s.log, s.rejected)
 		if !breaker {
 			cfg.Breaker = nil
 		}
@@ -182,7 +187,7 @@ func (s *stage) own(breaker bool) (map[order.Service]*bulkhead.Bulkhead, error) 
 
 // shared returns one bulkhead for all services: the control.
 func (s *stage) shared() (map[order.Service]*bulkhead.Bulkhead, error) {
-	cfg := poolConfig("shared", s.cfg.plan.Pool(), s.cfg.plan.Timeout, s.log)
+	cfg := poolConfig("shared", s.cfg.plan.Pool(), s.cfg.plan.Timeout, s.log, s.rejected)
 	cfg.Breaker = nil
 	pool, err := bulkhead.New(cfg)
 	pools := make(map[order.Service]*bulkhead.Bulkhead)

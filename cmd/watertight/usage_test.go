@@ -48,6 +48,9 @@ func TestUsage_SaysWhatIsWrong(t *testing.T) {
 		"an unknown form":            {[]string{"dlq", "ls", "-o", "yaml"}, exitUsage, `unknown output "yaml": one of table, json, ndjson`},
 		"an unknown reason":          {[]string{"dlq", "ls", "--reason", "bored"}, exitUsage, `unknown reason "bored": one of [invalid schema rejected exhausted expired poison canceled]`},
 		"no time":                    {[]string{"dlq", "ls", "--since", "yesterday"}, exitUsage, `--since "yesterday": neither a duration like 90m nor a time like`},
+		"a count by nothing known":   {[]string{"rejections", "--by", "colour"}, exitUsage, `--by: unknown property "colour": one of [service where reason minute]`},
+		"rejections since no time":   {[]string{"rejections", "--since", "lunch"}, exitUsage, `--since "lunch": neither a duration like 90m nor a time like`},
+		"rejections of something":    {[]string{"rejections", "payment"}, exitUsage, `unknown command "payment" for "watertight rejections"`},
 		"no letter's number":         {[]string{"dlq", "show", "first"}, exitUsage, `"first" is not the number of a letter; ` + "`dlq ls` shows them"},
 		"no letter named":            {[]string{"dlq", "replay"}, exitUsage, "name letters by number, or choose them by"},
 		"letters named twice over":   {[]string{"dlq", "discard", "3", "--all"}, exitUsage, "name letters by number, or choose them by"},
@@ -90,7 +93,7 @@ func TestUsage_SaysWhatIsWrong(t *testing.T) {
 }
 
 func TestUsage_Helps(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"help", "serve"}, {"demo", "--help"}, {"dlq"}, {"dlq", "replay", "--help"}, {"retry"}, {"retry", "now", "--help"}, {"publish", "-h"}, {"sim", "--help"}, {"audit", "--help"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"help", "serve"}, {"demo", "--help"}, {"dlq"}, {"dlq", "replay", "--help"}, {"retry"}, {"retry", "now", "--help"}, {"publish", "-h"}, {"sim", "--help"}, {"audit", "--help"}, {"rejections", "--help"}} {
 		r := program(t, "", args...)
 		r.want(t, exitOK, "Usage:")
 		if r.stderr != "" {
