@@ -64,22 +64,33 @@ func (l *lane) fresh(ctx context.Context) error {
 	return nil
 }
 
-// idle waits for a new order and carries it, and the next, until more than one is there
-// at a time.
+// idle waits for a new order and carries it, and the next, as long as they come one at
+// a time and find a free slot.
 func (l *lane) idle(ctx context.Context) error {
-	for behind := uint64(0); behind == 0 && ctx.Err() == nil; {
+	for alone := true; alone && ctx.Err() == nil; {
 		m, err := l.next(ctx)
 		if m == nil {
 			return err
 		}
 		d := l.delivery(m)
-		behind = d.behind
-		l.group.share.fresh(behind > 0)
+		alone = d.behind == 0
+		l.group.share.fresh(!alone)
 		if closed := l.handOut(ctx, time.Now().Add(l.wait), nil, false, d); closed != nil {
 			return closed
 		}
+		alone = alone && l.vacant()
 	}
 	return nil
+}
+
+// vacant reports whether an order could begin now.
+func (l *lane) vacant() bool {
+	if l.group.recovering() {
+		return false
+	}
+	some := l.group.cfg.Bulkhead.Take(nil, 1)
+	l.unused(some, false)
+	return len(some) > 0
 }
 
 // next waits for one message. It returns nil, having handed it back, when trouble

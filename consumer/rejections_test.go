@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/watertight-go/watertight/broker"
+	"github.com/watertight-go/watertight/broker/brokertest"
 	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/order"
@@ -388,6 +389,7 @@ func TestRejections_OfWhatCanNotRunBecauseOfASuspect(t *testing.T) {
 	t.Run("the suspect, beside a ghost", func(t *testing.T) {
 		bubble(t, func(t *testing.T, s *shop) {
 			d := s.takeDown()
+			brokertest.Provision(t, s.conn, planOf(order.Inventory))
 			gate, end := consumer.NewGate(), make(chan struct{})
 			t.Cleanup(func() { close(end) })
 			s.group(handle(func(context.Context, order.Order) (order.Outcome, error) { <-end; return authorized, nil }),
