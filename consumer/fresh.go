@@ -11,20 +11,17 @@ import (
 	"github.com/watertight-go/watertight/bulkhead"
 )
 
+// What is in hand beyond the slots waits for one of them, so that a slot need not wait
+// for the broker. It is what the slots do in windowTime, and window at most; for
+// handlers that take long it is nothing. What a handler that hangs keeps waiting is
+// handed back.
 const (
-	// brisk is the handler time below which a slot is idle for longer than it
-	// works if each order is asked for when the slot is free.
-	brisk = time.Millisecond
-
-	// window is how many orders are asked for beyond the slots while handlers are
-	// brisk. With one slot they wait for a quarter of a second, with more for
-	// less; those that a hanging handler stops are handed back.
-	window = 256
+	windowTime = 5 * time.Millisecond
+	window     = 256
 )
 
-// fresh carries new orders, as many at a time as there are free slots, and while
-// handlers are brisk a window more, until the stream is empty; then it waits for one,
-// without a slot.
+// fresh carries new orders, as many at a time as there are free slots and a window more,
+// until the stream is empty; then it waits for one, without a slot.
 func (l *lane) fresh(ctx context.Context) error {
 	g := l.group
 	var (
@@ -42,8 +39,8 @@ func (l *lane) fresh(ctx context.Context) error {
 			return nil
 		}
 		ask := len(credits)
-		if g.pace.brisk() && g.ramp.over() {
-			ask += window
+		if g.ramp.over() {
+			ask += g.pace.window(l.slots)
 		}
 		batch, err = l.pull.fetch(ctx, batch[:0], ask)
 		g.share.fresh(len(batch) >= len(credits))
@@ -219,4 +216,7 @@ func (p *pace) note(took time.Duration) {
 	p.mean.Store(mean + (int64(took)-mean)/16) // losing one to another slot does no harm
 }
 
-func (p *pace) brisk() bool { return p.mean.Load() < int64(brisk) }
+// window is how many orders so many slots handle in windowTime.
+func (p *pace) window(slots int) int {
+	return int(min(window, int64(slots)*int64(windowTime)/max(1, p.mean.Load())))
+}

@@ -44,7 +44,7 @@ func TestContestants_DoAllTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bench{server: s, conn: conn}
-	for _, c := range []contestant{bare, byHand, ours, theirs} {
+	for _, c := range []contestant{bare, byHand, oneBy, ours, theirs} {
 		const n = 640
 		got, err := b.measure(ctx, func(ctx context.Context, w work) error {
 			if err := c.run(ctx, w); err != nil {

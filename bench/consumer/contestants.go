@@ -37,7 +37,8 @@ const (
 
 var (
 	bare   = contestant{"Consume, Ack in its goroutine", consume}
-	byHand = contestant{"Consume, slices of 32 to 100 goroutines, Ack", workers}
+	byHand = contestant{"Consume, slices of 32 to 100 goroutines, Ack", workersOf(32)}
+	oneBy  = contestant{"Consume, one by one to 100 goroutines, Ack", workersOf(1)}
 	ours   = contestant{"**a group: decode, judge, outcome stored, Ack**", group}
 	theirs = contestant{"Watermill, 100 subscriptions, AckAsync", watermillAsync}
 )
@@ -71,8 +72,12 @@ func consume(ctx context.Context, w work) error {
 	return errors.Join(<-done, w.conn.NATS().Flush())
 }
 
-// workers is what a good engineer writes by hand.
-func workers(ctx context.Context, w work) error {
+// workersOf is what a good engineer writes by hand, with slices of that size.
+func workersOf(size int) func(context.Context, work) error {
+	return func(ctx context.Context, w work) error { return workers(ctx, w, size) }
+}
+
+func workers(ctx context.Context, w work, size int) error {
 	c, err := w.conn.JetStream().Consumer(ctx, broker.StreamOrders, broker.Durable(w.service))
 	if err != nil {
 		return err
@@ -97,7 +102,6 @@ func workers(ctx context.Context, w work) error {
 			}
 		})
 	}
-	const size = 32
 	var (
 		batch    []jetstream.Msg
 		received int
@@ -114,6 +118,7 @@ func workers(ctx context.Context, w work) error {
 	}
 	err = <-done
 	cc.Stop()
+	<-cc.Closed() // the last callback has returned
 	close(jobs)
 	wg.Wait()
 	return errors.Join(err, w.conn.NATS().Flush())

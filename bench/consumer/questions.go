@@ -60,7 +60,7 @@ func throughput(ctx context.Context, b *bench, t *table, rounds, n int) error {
 func slowHandlers(ctx context.Context, b *bench, t *table, rounds, _ int) error {
 	const n = 20_000
 	ideal := float64(n) / slots * slow.Seconds()
-	all := []contestant{byHand, ours, theirs}
+	all := []contestant{oneBy, ours, theirs}
 	samples, err := b.rounds(ctx, rounds, n, 1, slowly, all...)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func slowHandlers(ctx context.Context, b *bench, t *table, rounds, _ int) error 
 // fanOut: three services at once, each with all orders.
 func fanOut(ctx context.Context, b *bench, t *table, rounds, _ int) error {
 	const n = 20_000
-	all := []contestant{byHand, ours}
+	all := []contestant{oneBy, ours}
 	samples, err := b.rounds(ctx, rounds, n, 3, slowly, all...)
 	if err != nil {
 		return err

@@ -71,8 +71,8 @@ var consumerMutants = []mutant{
 	{name: "retries take what slots they like", by: "TestShare", edits: []edit{
 		{"share.go", "if s.held < s.limit || !s.waiting {", "if s.limit > 0 {"},
 	}},
-	{name: "more is taken than there are slots", by: "TestGroup_NeverHolds|TestWindow", edits: []edit{
-		{"fresh.go", "if g.pace.brisk() && g.ramp.over() {", "if g.ramp.over() {"},
+	{name: "more is taken than there are slots", by: "TestGroup_NeverHolds|TestGroup_Takes", edits: []edit{
+		{"fresh.go", "int64(slots)*int64(windowTime)/max(1, p.mean.Load())", "int64(slots)*int64(windowTime)"},
 	}},
 	{name: "a late result settles", by: "TestGhost", edits: []edit{
 		{"delivery.go", "\tg.tally.late()\n", "\tg.tally.late()\n\tdefer g.settle(d, err)\n"},
