@@ -148,7 +148,7 @@ func (l *lane) delivery(m *nats.Msg) *delivery {
 	meta, err := m.Metadata()
 	if err == nil {
 		d.key = suspectKey(l.group.cfg.Service, meta)
-		d.message, d.behind = keyOf(meta), meta.NumPending
+		d.message, d.behind = l.key(meta), meta.NumPending
 	}
 	if err == nil && (!l.retries || hop.Origin.Seq == 0) {
 		begins(&hop, broker.Origin{Stream: meta.Stream, Seq: meta.Sequence.Stream, Subject: m.Subject}, meta.Timestamp)

@@ -23,16 +23,17 @@ type recent struct {
 // unacknowledged of all durables of a service.
 const recently = 4096
 
-// messageKey names a stored message; the zero one, none. The time tells it from one of
-// the same sequence in a stream that was made anew.
+// messageKey names a message by the lane that carries it and its place in the stream;
+// the zero one names none. The time tells it from one of the same sequence in a stream
+// that was made anew.
 type messageKey struct {
-	stream string
+	lane   *lane
 	seq    uint64
 	stored int64 // ns of Unix time
 }
 
-func keyOf(meta *nats.MsgMetadata) messageKey {
-	return messageKey{meta.Stream, meta.Sequence.Stream, meta.Timestamp.UnixNano()}
+func (l *lane) key(meta *nats.MsgMetadata) messageKey {
+	return messageKey{l, meta.Sequence.Stream, meta.Timestamp.UnixNano()}
 }
 
 func (r *recent) add(k messageKey, out order.Outcome) {
