@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -26,6 +27,7 @@ type sample struct {
 	took         time.Duration
 	here, broker time.Duration // CPU time, of this process and of the broker's
 	inHand       int           // most messages delivered and not acknowledged, of a service
+	allocs, heap uint64        // allocations here, and their bytes
 	outcomes     uint64        // messages stored in OUTCOMES
 	bytes        uint64        // of these
 }
@@ -61,6 +63,8 @@ func (b *bench) measure(ctx context.Context, run func(context.Context, work) err
 		return s, err
 	}
 	watched := b.watch(ctx, names[0])
+	var m0, m1 runtime.MemStats
+	runtime.ReadMemStats(&m0)
 	here, begin := cpuTime(), time.Now()
 	ended := make(chan error, len(all))
 	for _, w := range all {
@@ -72,6 +76,8 @@ func (b *bench) measure(ctx context.Context, run func(context.Context, work) err
 		}
 	}
 	s.took, s.here = time.Since(begin), cpuTime()-here
+	runtime.ReadMemStats(&m1)
+	s.allocs, s.heap = m1.Mallocs-m0.Mallocs, m1.TotalAlloc-m0.TotalAlloc
 	s.inHand = watched()
 	after, err := b.server.cpuTime()
 	if err != nil {
