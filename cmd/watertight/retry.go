@@ -38,11 +38,13 @@ that is under way isn't stopped by any of this.`,
 its service has a slot for it. An attempt that is under way already goes on; the one
 that is sent then comes beside it, and the order's id makes both one effect.`,
 			"sent", "what a service had in hand already may run twice",
+			func(w consumer.Waiting) bool { return w.Tier != broker.TierNow || w.Hop.RetryDelay > 0 },
 			(*consumer.Retries).Now),
 		newRetryAct(a, "cancel", "Give retries up: they become dead letters", `Give retries up: each becomes a dead letter, canceled, with all its attempts, and can
 be replayed from there. An attempt that is under way already goes on, and may still
 settle the order; there is a letter all the same.`,
 			"canceled", "what a service had in hand already may still be settled; `"+a.self("dlq ls --reason canceled")+"` lists the letters",
+			func(consumer.Waiting) bool { return true },
 			(*consumer.Retries).Cancel),
 	)
 	return cmd
@@ -145,8 +147,8 @@ func (a *app) listWaiting(waiting iter.Seq2[consumer.Waiting, error], limit int)
 	return nil
 }
 
-// newRetryAct is now or cancel.
-func newRetryAct(a *app, name, short, long, done, after string, act func(*consumer.Retries, context.Context, order.Service, uint64) error) *cobra.Command {
+// newRetryAct is now or cancel. A filter chooses only what it applies to.
+func newRetryAct(a *app, name, short, long, done, after string, applies func(consumer.Waiting) bool, act func(*consumer.Retries, context.Context, order.Service, uint64) error) *cobra.Command {
 	var (
 		f      waitingFlags
 		all    bool
@@ -181,7 +183,9 @@ func newRetryAct(a *app, name, short, long, done, after string, act func(*consum
 					if err != nil {
 						return err
 					}
-					targets = append(targets, actResult{Service: w.Service, Seq: w.Seq})
+					if applies(w) {
+						targets = append(targets, actResult{Service: w.Service, Seq: w.Seq})
+					}
 				}
 			}
 			d := deed{thing: "retry", done: done, missing: "not waiting", gone: consumer.ErrNotWaiting, nothing: "no such waiting retries", after: after, dryRun: dryRun}

@@ -121,5 +121,6 @@ func TestRetry_OfTheServicesThatAreThere(t *testing.T) {
 	}
 	program(t, "", "retry", "ls", "-s", url).want(t, exitOK, "0s ago", "1 waiting retry;")
 	program(t, "", "retry", "now", "-s", url, "--all").want(t, exitOK, "payment  1  sent")
+	program(t, "", "retry", "now", "-s", url, "--all").want(t, exitNothing, "no such waiting retries") // it waits for nothing but its service
 	program(t, "", "retry", "now", "-s", url, "shipping", "1").want(t, exitFailure, `unknown service "shipping"`, "none of 1 retry sent")
 }
