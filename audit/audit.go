@@ -105,7 +105,8 @@ type Account struct {
 	Lost      int // nowhere
 
 	// Double counts orders that ended more than once in one generation, such as
-	// an outcome stored again after the broker's two minutes for repetitions.
+	// an outcome stored again after a crash: the broker takes a repetition for one
+	// within two minutes, but not of outcomes that shared a message.
 	// What is promised is that everything happens at least once, and the
 	// services are idempotent by the order's ID: a double is worth a look and no
 	// loss. It is counted beside the sum above, not in it.

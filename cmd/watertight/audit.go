@@ -55,9 +55,8 @@ never taken for a lost one. Orders that were trimmed were settled by all service
 they are counted only while they wait or lie dead.
 
 Exit code 1: an order is lost, that is, nowhere. A double (an order that ended twice
-in one service, such as after a crash between storing and acknowledging, more than
-two minutes apart) is listed and is no failure: the services are idempotent by the
-order's id. Exit code 4: the broker doesn't know the service.
+in one service, such as after a crash between storing and acknowledging) is listed
+and is no failure: the services are idempotent by the order's id. Exit code 4: the broker doesn't know the service.
 
 Of each service at most 100 lost orders and 100 doubles are listed; all are counted.`,
 		Example: `  watertight audit
