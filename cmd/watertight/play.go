@@ -187,7 +187,7 @@ func (s *stage) result(ctx context.Context, phases []demo.Phase) (demo.Result, e
 		r.Measured.Lost += audited.Services[i].Lost
 		r.Accounts = append(r.Accounts, demo.Account{
 			Service: a.Service, Sent: a.Stored, Done: a.Done, Dead: a.Dead, Waiting: a.Open - lost, Lost: lost,
-			Twice: a.Twice, Pending: a.Fallbacks, Ghosts: s.ghosts[a.Service],
+			Twice: a.Twice, Pending: a.Fallbacks, Ghosts: s.mostGhosts(a.Service),
 		})
 	}
 	if r.Groups, err = s.groups(ctx); err != nil {

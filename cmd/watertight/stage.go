@@ -246,6 +246,13 @@ func (s *stage) look() demo.Line {
 	return line
 }
 
+// mostGhosts is the peak of a service's ghosts so far.
+func (s *stage) mostGhosts(name order.Service) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ghosts[name]
+}
+
 // healthy is one of the services that aren't struck.
 func (c *demoConfig) healthy() order.Service {
 	for _, s := range c.plan.Services {
