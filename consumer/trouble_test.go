@@ -174,11 +174,17 @@ func trouble(t *testing.T, strike, mend func(*processes, fate), f fate, away int
 	if err := g.Check(); err != nil {
 		t.Errorf("Check() = %v when it is over, want nil", err)
 	}
-	got := p.subjects(f.stream)[f.stored]
-	if p.subjects(f.stream)[f.stored] == 13 {
-		got-- // the filler
+	if f.stream == broker.StreamOutcomes {
+		// One that shared a message may be there twice: the message was under way
+		// when the broker went, and the order has come again since.
+		equal(t, "done", p.account().Done, 12)
+	} else {
+		got := p.subjects(f.stream)[f.stored]
+		if got == 13 {
+			got-- // the filler
+		}
+		equal(t, "stored", got, 12)
 	}
-	equal(t, "stored", got, 12)
 	equal(t, "alarms", log.count("egress.failed"), 1)
 	equal(t, "all clear", log.count("egress.resumed"), 1)
 	if n := log.count("pull.failed"); n > 2*6 {
