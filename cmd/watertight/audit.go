@@ -67,10 +67,11 @@ Of each service at most 100 lost orders and 100 doubles are listed; all are coun
 				services = nil
 			}
 			for _, name := range args {
-				if !broker.ValidService(order.Service(name)) {
-					return usagef("service %q: 1 to 32 lower-case letters, digits and inner dashes", name)
+				s, err := serviceNamed("service", name)
+				if err != nil {
+					return err
 				}
-				services = append(services, order.Service(name))
+				services = append(services, s)
 			}
 			conn, err := a.connect(cmd.Context(), a.logger())
 			if err != nil {

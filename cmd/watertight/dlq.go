@@ -12,7 +12,6 @@ import (
 
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/deadletter"
-	"github.com/watertight-go/watertight/order"
 )
 
 func newDLQ(a *app) *cobra.Command {
@@ -48,9 +47,13 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 }
 
 func (f *filterFlags) filter(now time.Time) (deadletter.Filter, error) {
-	out := deadletter.Filter{Service: order.Service(f.service), OrderID: f.orderID, Fingerprint: f.fingerprint}
-	if f.service != "" && !broker.ValidService(out.Service) {
-		return out, usagef("--service %q: 1 to 32 lower-case letters, digits and inner dashes", f.service)
+	out := deadletter.Filter{OrderID: f.orderID, Fingerprint: f.fingerprint}
+	if f.service != "" {
+		s, err := serviceNamed("--service", f.service)
+		if err != nil {
+			return out, err
+		}
+		out.Service = s
 	}
 	if f.reason != "" {
 		r, err := deadletter.ParseReason(f.reason)

@@ -79,9 +79,9 @@ func newResume(a *app) *cobra.Command {
 
 // pause does something about a service's durables and prints how they are then.
 func (a *app) pause(ctx context.Context, name string, do func(context.Context, *broker.Conn, order.Service) ([]broker.Paused, error)) error {
-	s := order.Service(name)
-	if !broker.ValidService(s) {
-		return usagef("service %q: 1 to 32 lower-case letters, digits and inner dashes", name)
+	s, err := serviceNamed("service", name)
+	if err != nil {
+		return err
 	}
 	conn, err := a.connect(ctx, a.logger())
 	if err != nil {

@@ -55,6 +55,8 @@ func (f *waitingFlags) filter(now time.Time) ([]order.Service, consumer.WaitingF
 	return services, out, nil
 }
 
+// serviceNamed returns the service of a name that the user gave, as an argument or by
+// the flag that what says, or a usage error for one that no service can have.
 func serviceNamed(what, name string) (order.Service, error) {
 	s := order.Service(name)
 	if !broker.ValidService(s) {
