@@ -31,12 +31,18 @@ type outbox struct {
 
 // pack is outcomes with the same result that are stored together.
 type pack struct {
-	deliveries []*delivery
-	settled    []*broker.Settled
+	carried []carried
+	settled []*broker.Settled
 
 	turn chan struct{} // closed when it is to be stored
 	done chan struct{} // closed when that has ended, with
 	err  error
+}
+
+// carried is a delivery whose order a pack settles.
+type carried struct {
+	delivery *delivery
+	settled  *broker.Settled
 }
 
 // put stores the outcome of a delivery and acknowledges it then. It returns when that
@@ -62,17 +68,30 @@ func (o *outbox) join(d *delivery, s *broker.Settled) (p *pack, mine bool) {
 	defer o.mu.Unlock()
 	for _, p := range o.packs {
 		if len(p.settled) < broker.MaxPacked && p.settled[0].Outcome.Result == s.Outcome.Result {
-			p.deliveries, p.settled = append(p.deliveries, d), append(p.settled, s)
+			p.add(d, s)
 			return p, false
 		}
 	}
-	p = &pack{deliveries: []*delivery{d}, settled: []*broker.Settled{s}, turn: make(chan struct{}), done: make(chan struct{})}
+	p = &pack{turn: make(chan struct{}), done: make(chan struct{})}
+	p.add(d, s)
 	o.packs = append(o.packs, p)
 	if !o.busy {
 		o.busy = true
 		close(p.turn)
 	}
 	return p, true
+}
+
+// add puts an outcome into the pack; twice the same order's is one. It comes twice when
+// a retry that runs was also sent now.
+func (p *pack) add(d *delivery, s *broker.Settled) {
+	for _, other := range p.settled {
+		if s.Hop.Origin == other.Hop.Origin && s.Hop.Generation == other.Hop.Generation && s.Hop.OrderID == other.Hop.OrderID {
+			p.carried = append(p.carried, carried{d, other})
+			return
+		}
+	}
+	p.carried, p.settled = append(p.carried, carried{d, s}), append(p.settled, s)
 }
 
 // close lets nobody join any more.
@@ -103,9 +122,9 @@ func (o *outbox) send(until time.Time, p *pack) error {
 	if err := o.group.storeMessage(ctx, m); err != nil {
 		return err
 	}
-	for i, d := range p.deliveries { // in a row, so that they leave together
-		o.group.ack(d)
-		o.group.recent.add(d.message, p.settled[i].Outcome)
+	for _, c := range p.carried { // in a row, so that they leave together
+		o.group.ack(c.delivery)
+		o.group.recent.add(c.delivery.message, c.settled.Outcome)
 	}
 	return nil
 }

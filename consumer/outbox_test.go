@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/broker/brokertest"
@@ -80,6 +82,42 @@ func TestGroup_OutcomesThatWaitGoTogether(t *testing.T) {
 		equal(t, "account", s.account(), audit.Account{Service: order.Payment, Accepted: 9, Done: 9})
 		equal(t, "handled", handled.Load(), 9)
 		s.settled()
+	})
+}
+
+// An order that two attempts settle at once, of a retry that runs and was also sent now,
+// is one outcome.
+func TestGroup_TheSameOrderTwiceIsOneOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := brokertest.Start(t)
+		conn := server.Connect()
+		brokertest.Provision(t, conn, planOf(order.Payment))
+		s := &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
+		origin := nats.Header{"Origin-Stream": {broker.StreamOrders}, "Origin-Seq": {"7"}, "Origin-Subject": {broker.SubjectCreated}}
+		var handled atomic.Int64
+		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
+			time.Sleep(time.Second + time.Duration(handled.Add(1))*time.Millisecond)
+			return authorized, nil
+		}), func(c *consumer.Config, _ *bulkhead.Config) { c.RetryShare = 2 })
+		s.placeOne() // its outcome is under way when the others come
+		pass(10 * time.Millisecond)
+		_, body := placed(t)
+		for _, tier := range []string{"t1", broker.TierNow} {
+			m := &nats.Msg{Subject: broker.RetrySubject(order.Payment, tier), Header: origin, Data: body}
+			if _, err := s.conn.JetStream().PublishMsg(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(100 * time.Millisecond)
+		server.Stop()
+		pass(2 * time.Second)
+		server.Restart()
+		pass(time.Minute)
+
+		equal(t, "handled", handled.Load(), 3)
+		equal(t, "messages", s.packs(), map[string][]int{"authorized": {1, 1}})
+		s.nothingHeld("t1")
+		s.nothingHeld(broker.TierNow)
 	})
 }
 

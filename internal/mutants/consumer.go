@@ -8,6 +8,9 @@ var consumerMutants = []mutant{
 	{name: "nobody waits until the outcome is stored", by: "TestTrouble|TestCrash", edits: []edit{
 		{"outbox.go", "\tif err := o.group.storeMessage(ctx, m); err != nil {\n\t\treturn err\n\t}\n", "\to.group.conn.StoreAsync(m, func(broker.Receipt, error) {})\n\t_ = ctx\n"},
 	}},
+	{name: "an order that is settled twice at once is two outcomes", by: "TestGroup_TheSameOrder", edits: []edit{
+		{"outbox.go", "s.Hop.OrderID == other.Hop.OrderID {", "false {"},
+	}},
 	{name: "nobody waits until the retry is stored", by: "TestTrouble|TestCrash", edits: []edit{
 		{"settle.go", "err = g.storeMessage(ctx, g.retry(d, v, attempt))", "g.conn.StoreAsync(g.retry(d, v, attempt), func(broker.Receipt, error) {})"},
 	}},
