@@ -358,6 +358,6 @@ func (c *counter) doubles(seq uint64, fresh trace, lives []life) {
 
 // origin is the order that a message is about, by its sequence in ORDERS; ok is
 // false when it is about none.
-func origin(hop broker.Hop) (seq uint64, ok bool) {
-	return hop.Origin.Seq, hop.Origin.Stream == broker.StreamOrders && hop.Origin.Seq > 0 && hop.Generation < math.MaxInt32
+func origin(o broker.Origin, generation int) (seq uint64, ok bool) {
+	return o.Seq, o.Stream == broker.StreamOrders && o.Seq > 0 && generation < math.MaxInt32
 }

@@ -313,16 +313,16 @@ func TestRun_SaysWhichOrderIsLost(t *testing.T) {
 func TestRun_ReadsWhatIsInAPack(t *testing.T) {
 	bubble(t, func(t *testing.T, s *shop) {
 		var (
-			pack  []*broker.Settled
+			pack  []broker.Settled
 			first string
 		)
 		for seq := range uint64(5) {
 			if id := s.place(pays); first == "" {
 				first = id
 			}
-			pack = append(pack, &broker.Settled{Hop: of(seq+1, 0), Outcome: order.Outcome{Result: order.Authorized}})
+			pack = append(pack, broker.Settled{Origin: of(seq+1, 0).Origin, Attempt: 1, Outcome: order.Outcome{Result: order.Authorized}})
 		}
-		m, err := broker.OutcomeMessage(order.Payment, pack[1:4]...)
+		m, err := broker.OutcomeMessage(nil, order.Payment, pack[1:4]...)
 		if err != nil {
 			t.Fatal(err)
 		}

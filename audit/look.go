@@ -139,7 +139,7 @@ func (a *auditor) look(ctx context.Context, n int32) (err error) {
 	for s, b := range a.books {
 		take := func(e entry) {
 			hop := broker.ParseHop(e.Header)
-			if seq, ok := origin(hop); ok {
+			if seq, ok := origin(hop.Origin, hop.Generation); ok {
 				b.retry(e, seq, hop)
 			}
 		}
@@ -202,7 +202,7 @@ func (a *auditor) dead(e entry) {
 		return
 	}
 	hop := broker.ParseHop(e.Header)
-	seq, ok := origin(hop)
+	seq, ok := origin(hop.Origin, hop.Generation)
 	switch {
 	case !ok:
 	case recorded:
@@ -222,8 +222,8 @@ func (a *auditor) outcome(e entry) {
 	}
 	settled, _ := broker.Outcomes(e.Header, e.Data)
 	for _, one := range settled {
-		if seq, ok := origin(one.Hop); ok {
-			b.outcome(seq, one.Hop.Generation)
+		if seq, ok := origin(one.Origin, one.Generation); ok {
+			b.outcome(seq, one.Generation)
 		}
 	}
 }

@@ -17,8 +17,12 @@ import (
 
 // Settled is what a service has decided about one order.
 type Settled struct {
-	Hop     Hop // which order, and where it began; no RetryDelay, no Timeline
-	Outcome order.Outcome
+	OrderID    string
+	Origin     Origin // where it began
+	Generation int
+	Attempt    int
+	FirstSeen  time.Time
+	Outcome    order.Outcome
 }
 
 // HeaderPacked says how many outcomes share a message of StreamOutcomes.
@@ -28,24 +32,28 @@ const HeaderPacked = "Packed"
 const MaxPacked = 64
 
 // OutcomeMessage returns the message that stores outcomes of a service, which have
-// one and the same result.
+// one and the same result. Its body may lie in body's memory, from the start.
 //
 // One outcome alone is the body of its message; what it is about stands in the
-// headers, and the message's id is its DoneID, so that the broker takes a repetition
-// for one. Several, at most MaxPacked, share a message, since what a message costs
-// the broker is nearly the same whatever is in it. Then the body has a line of JSON
-// for each, and the id is that of this very body.
-func OutcomeMessage(s order.Service, all ...*Settled) (Message, error) {
+// headers, and the message's id is its DoneID, or PendingID, so that the broker takes a
+// repetition for one. Several, at most MaxPacked, share a message, since what a message
+// costs the broker is nearly the same whatever is in it. Then the body has a line of
+// JSON for each, and the id is that of this very body.
+func OutcomeMessage(body []byte, s order.Service, all ...Settled) (Message, error) {
 	m := Message{Subject: OutcomeSubject(s, all[0].Outcome.Result)}
 	var err error
 	if len(all) == 1 {
-		hop := all[0].Hop
-		hop.RetryDelay, hop.Timeline = 0, ""
-		m.ID = DoneID(s, hop.Origin, hop.Generation)
-		m.Header = hop.Header(nil)
-		m.Data, err = json.Marshal(all[0].Outcome)
+		one := &all[0]
+		m.ID = DoneID(s, one.Origin, one.Generation)
+		if one.Outcome.Result == order.Pending {
+			m.ID = PendingID(s, one.Origin, one.Generation)
+		}
+		m.Header = Hop{
+			OrderID: one.OrderID, Origin: one.Origin, Generation: one.Generation, Attempt: one.Attempt, FirstSeen: one.FirstSeen,
+		}.Header(nil)
+		m.Data, err = json.Marshal(one.Outcome)
 	} else {
-		m.Data, err = pack(all)
+		m.Data, err = pack(body[:0], all)
 		sum := sha256.Sum256(m.Data)
 		m.ID = "pack/" + string(s) + "/" + hex.EncodeToString(sum[:16])
 		m.Header = nats.Header{HeaderPacked: {strconv.Itoa(len(all))}}
@@ -62,7 +70,8 @@ func OutcomeMessage(s order.Service, all ...*Settled) (Message, error) {
 // error.
 func Outcomes(h nats.Header, data []byte) ([]Settled, error) {
 	if token(h, HeaderPacked) == "" {
-		return []Settled{{Hop: ParseHop(h)}}, nil
+		hop := ParseHop(h)
+		return []Settled{{OrderID: hop.OrderID, Origin: hop.Origin, Generation: hop.Generation, Attempt: hop.Attempt, FirstSeen: hop.FirstSeen}}, nil
 	}
 	return unpack(data)
 }
@@ -79,9 +88,8 @@ type packed struct {
 	order.Outcome
 }
 
-// pack writes the lines by hand, which takes a fifth of the time that reflection does.
-func pack(all []*Settled) ([]byte, error) {
-	b := make([]byte, 0, 320*len(all))
+// pack appends the lines, by hand, which takes a fifth of the time that reflection does.
+func pack(b []byte, all []Settled) ([]byte, error) {
 	var err error
 	text := func(key, value string) {
 		if err == nil {
@@ -89,16 +97,17 @@ func pack(all []*Settled) ([]byte, error) {
 			b, err = jsontext.AppendQuote(b, value)
 		}
 	}
-	for _, s := range all {
-		text(`{"order_id":`, s.Hop.OrderID)
-		text(`,"origin_stream":`, s.Hop.Origin.Stream)
-		b = strconv.AppendUint(append(b, `,"origin_seq":`...), s.Hop.Origin.Seq, 10)
-		text(`,"origin_subject":`, s.Hop.Origin.Subject)
-		if s.Hop.Generation > 0 {
-			b = strconv.AppendInt(append(b, `,"generation":`...), int64(s.Hop.Generation), 10)
+	for i := range all {
+		s := &all[i]
+		text(`{"order_id":`, s.OrderID)
+		text(`,"origin_stream":`, s.Origin.Stream)
+		b = strconv.AppendUint(append(b, `,"origin_seq":`...), s.Origin.Seq, 10)
+		text(`,"origin_subject":`, s.Origin.Subject)
+		if s.Generation > 0 {
+			b = strconv.AppendInt(append(b, `,"generation":`...), int64(s.Generation), 10)
 		}
-		b = strconv.AppendInt(append(b, `,"attempt":`...), int64(s.Hop.Attempt), 10)
-		b = s.Hop.FirstSeen.UTC().AppendFormat(append(b, `,"first_seen":"`...), time.RFC3339Nano)
+		b = strconv.AppendInt(append(b, `,"attempt":`...), int64(s.Attempt), 10)
+		b = s.FirstSeen.UTC().AppendFormat(append(b, `,"first_seen":"`...), time.RFC3339Nano)
 		text(`","result":`, string(s.Outcome.Result))
 		if s.Outcome.Ref != "" {
 			text(`,"ref":`, s.Outcome.Ref)
@@ -123,10 +132,8 @@ func unpack(data []byte) ([]Settled, error) {
 			return all, fmt.Errorf("read line %d of a pack of outcomes: %w", len(all)+1, err)
 		}
 		all = append(all, Settled{
-			Hop: Hop{
-				OrderID: p.OrderID, Attempt: p.Attempt, FirstSeen: p.FirstSeen, Generation: p.Generation,
-				Origin: Origin{Stream: p.Stream, Seq: p.Seq, Subject: p.Subject},
-			},
+			OrderID: p.OrderID, Attempt: p.Attempt, FirstSeen: p.FirstSeen, Generation: p.Generation,
+			Origin:  Origin{Stream: p.Stream, Seq: p.Seq, Subject: p.Subject},
 			Outcome: p.Outcome,
 		})
 	}

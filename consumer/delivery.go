@@ -36,7 +36,8 @@ type delivery struct {
 	key     string      // of its crash mark; empty: it isn't suspected
 	marked  atomic.Bool // the mark is raised
 
-	order   atomic.Pointer[order.Order] // decoded; a fallback needs it while Run runs
+	decoded order.Order                 // Run's
+	order   atomic.Pointer[order.Order] // to decoded, when it is; a fallback needs it while Run runs
 	outcome order.Outcome
 	ran     atomic.Bool
 	claimed atomic.Bool
@@ -53,11 +54,10 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	if d.token {
 		defer d.group.share.put()
 	}
-	o, err := d.decode()
-	if err != nil {
+	if err := d.decode(); err != nil {
 		return err
 	}
-	d.order.Store(&o)
+	d.order.Store(&d.decoded)
 	if out, settled := d.group.recent.get(d.message); settled {
 		d.outcome = out
 		return nil
@@ -65,7 +65,7 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
 		return errExpired
 	}
-	out, err := d.group.cfg.Handler.Handle(ctx, o)
+	out, err := d.group.cfg.Handler.Handle(ctx, d.decoded)
 	d.outcome = out
 	if err != nil {
 		return err
@@ -79,11 +79,11 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-func (d *delivery) decode() (order.Order, error) {
+func (d *delivery) decode() error {
 	if err := order.CheckSchema(d.hop.Schema); err != nil {
-		return order.Order{}, err
+		return err
 	}
-	return order.Parse(d.msg.Data)
+	return order.ParseInto(&d.decoded, d.msg.Data)
 }
 
 // name returns the hop with what the order itself says in place of what a header
@@ -99,6 +99,15 @@ func (d *delivery) name() broker.Hop {
 	return hop
 }
 
+// settled is an outcome as it is stored.
+func (d *delivery) settled(out order.Outcome) broker.Settled {
+	hop := d.name()
+	return broker.Settled{
+		OrderID: hop.OrderID, Origin: hop.Origin, Generation: hop.Generation,
+		Attempt: hop.Attempt, FirstSeen: hop.FirstSeen, Outcome: out,
+	}
+}
+
 // Done settles the delivery.
 func (d *delivery) Done(err error) {
 	if errors.Is(err, bulkhead.ErrTimeout) {
@@ -110,12 +119,12 @@ func (d *delivery) Done(err error) {
 	if !d.claim() {
 		return // the drain has handed it back
 	}
-	defer d.group.forget(d)
 	if !d.ran.Load() { // the bulkhead was closed before its turn
 		if d.token {
 			d.group.share.put()
 		}
 		d.group.release(d)
+		d.group.forget(d)
 		return
 	}
 	d.group.clear(d, 0)

@@ -212,8 +212,8 @@ func (d *disorder) check() {
 
 	d.read(broker.StreamOutcomes, func(subject string, all []broker.Settled) {
 		for _, o := range all {
-			if !d.orders[o.Hop.OrderID] {
-				d.t.Errorf("%s of %s, for which nothing was done", subject, o.Hop.OrderID)
+			if !d.orders[o.OrderID] {
+				d.t.Errorf("%s of %s, for which nothing was done", subject, o.OrderID)
 			}
 		}
 	})

@@ -162,7 +162,7 @@ func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
 	done := make(map[string]bool)
 	s.read(broker.StreamOutcomes, func(_ string, all []broker.Settled) {
 		for _, o := range all {
-			done[o.Hop.OrderID] = true
+			done[o.OrderID] = true
 		}
 	})
 	equal(t, "orders that are done", len(done), 10)

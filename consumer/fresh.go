@@ -12,12 +12,13 @@ import (
 )
 
 // What is in hand beyond the slots waits for one of them, so that a slot need not wait
-// for the broker. It is what the slots do in windowTime, and window at most; for
+// for the broker, or has been handled and is being stored, so that a slot need not wait
+// for that. Of each it is what the slots do in windowTime, and maxWindow at most; for
 // handlers that take long it is nothing. What a handler that hangs keeps waiting is
 // handed back.
 const (
-	windowTime = 5 * time.Millisecond
-	window     = 256
+	windowTime = 2500 * time.Microsecond
+	maxWindow  = 128
 )
 
 // fresh carries new orders, as many at a time as there are free slots and a window more,
@@ -31,7 +32,7 @@ func (l *lane) fresh(ctx context.Context) error {
 		err     error
 	)
 	for g.trouble.Load() == nil {
-		if credits, ramped, err = l.credits(ctx, credits[:0], l.slots); err != nil {
+		if credits, ramped, err = l.credits(ctx, credits[:0], g.slots); err != nil {
 			return err
 		}
 		if g.trouble.Load() != nil { // it came while all slots were taken
@@ -40,7 +41,7 @@ func (l *lane) fresh(ctx context.Context) error {
 		}
 		ask := len(credits)
 		if g.ramp.over() {
-			ask += g.pace.window(l.slots)
+			ask += g.window()
 		}
 		batch, err = l.pull.fetch(ctx, batch[:0], ask)
 		g.share.fresh(len(batch) >= len(credits))
@@ -216,7 +217,8 @@ func (p *pace) note(took time.Duration) {
 	p.mean.Store(mean + (int64(took)-mean)/16) // losing one to another slot does no harm
 }
 
-// window is how many orders so many slots handle in windowTime.
-func (p *pace) window(slots int) int {
-	return int(min(window, int64(slots)*int64(windowTime)/max(1, p.mean.Load())))
+// window is how many orders the slots handle in windowTime.
+func (g *Group) window() int {
+	mean := max(1, g.pace.mean.Load())
+	return int(min(maxWindow, (int64(g.slots)*int64(windowTime)+mean/2)/mean))
 }

@@ -128,6 +128,7 @@ type Group struct {
 	desk   *deadletter.Desk
 	done   zerolog.Logger // sampled
 	fall   Fallbacker     // nil: none
+	slots  int            // of the bulkhead
 	share  *share         // of retries
 	ramp   *ramp          // after the breaker has closed
 	marks  *broker.Suspects
@@ -168,8 +169,9 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 	if cfg.Drain <= 0 {
 		cfg.Drain = cfg.Bulkhead.Timeout() + cfg.Settle
 	}
+	slots := cfg.Bulkhead.Stats().Slots
 	if cfg.RetryShare <= 0 {
-		cfg.RetryShare = max(1, cfg.Bulkhead.Stats().Slots/4)
+		cfg.RetryShare = max(1, slots/4)
 	}
 	if cfg.Gate == nil {
 		cfg.Gate = NewGate()
@@ -183,8 +185,9 @@ func New(conn *broker.Conn, cfg Config) (*Group, error) {
 		conn:  conn,
 		desk:  deadletter.New(conn, string(cfg.Service)),
 		done:  cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
+		slots: slots,
 		share: newShare(cfg.RetryShare),
-		ramp:  newRamp(cfg.Bulkhead.Stats().Slots),
+		ramp:  newRamp(slots),
 		open:  make(map[*delivery]struct{}),
 		mute:  make(map[string]trouble),
 

@@ -23,7 +23,6 @@ type lane struct {
 	stream  string
 	durable string
 	retries bool          // of a retry tier: messages have their time and a share of the slots
-	slots   int           // of the bulkhead
 	wait    time.Duration // for a slot, with a message in hand
 	mute    bool          // the broker doesn't answer; of the goroutine that pulls
 	later   []time.Time   // when what was put off is nearly due; of that goroutine too
@@ -43,7 +42,6 @@ const (
 // durables are there and fit the group's timing.
 func (g *Group) lanes(ctx context.Context) (lanes []*lane, err error) {
 	need := AckWait(g.cfg.Bulkhead.Timeout(), g.cfg.Settle)
-	slots := g.cfg.Bulkhead.Stats().Slots
 	defer func() {
 		if err != nil {
 			for _, l := range lanes {
@@ -64,14 +62,14 @@ func (g *Group) lanes(ctx context.Context) (lanes []*lane, err error) {
 			return fmt.Errorf("run group %s: durable %s of %s waits %v for an acknowledgement, and a timeout of %v needs %v (2 × (timeout + %v to settle + %v)): provision it anew or choose a shorter timeout",
 				g.cfg.Service, durable, stream, have, g.cfg.Bulkhead.Timeout(), need, g.cfg.Settle, grace)
 		}
-		l := &lane{group: g, stream: stream, durable: durable, retries: retries, slots: slots, wait: have / 2}
+		l := &lane{group: g, stream: stream, durable: durable, retries: retries, wait: have / 2}
 		if l.pull, err = newPuller(g.conn, stream, durable, most, l.heard); err != nil {
 			return fmt.Errorf("run group %s: %w", g.cfg.Service, err)
 		}
 		lanes = append(lanes, l)
 		return nil
 	}
-	if err := open(broker.StreamOrders, broker.Durable(g.cfg.Service), slots+window, false); err != nil {
+	if err := open(broker.StreamOrders, broker.Durable(g.cfg.Service), g.slots+maxWindow, false); err != nil {
 		return lanes, err
 	}
 	for i := range len(g.cfg.Policy.Retry) + 1 {

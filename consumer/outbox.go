@@ -11,120 +11,151 @@ import (
 )
 
 // outbox stores outcomes for all slots of a group, and acknowledges their orders.
-// While it stores some, those of other slots gather in the next pack, and go together:
-// what there is to do, here and in the broker, is by message. Nobody waits for company:
-// who finds the outbox idle stores his outcome at once.
+// While it stores some, others gather in the next pack, and go together: what there is
+// to do, here and in the broker, is by message. None waits for company: what finds the
+// outbox idle is stored at once.
 //
-//	slot ──▶ is there a pack I can join? ──yes──▶ wait for it
-//	                   └──no──▶ begin one ──▶ my turn ──▶ store it, acknowledge all of it
+//	slot ──▶ pack that gathers ──▶ its turn: store it, acknowledge all of it
 //
-// Who joins a pack has time until later than who began it, and packs go in the order
-// in which they were begun. So nobody is kept beyond his time, and nobody but he who
-// stores needs a clock.
+// A slot doesn't wait for that, as long as the outbox holds no more than the group's
+// window; beyond that it does. So what a killed process has done and not put on record
+// is bounded.
 type outbox struct {
 	group *Group
 
 	mu    sync.Mutex
-	busy  bool    // a pack is being stored
-	packs []*pack // that wait for their turn
+	busy  bool    // somebody stores
+	held  int     // outcomes that are not stored yet
+	packs []*pack // that wait for their turn, in the order in which they were begun
+
+	spare []*pack // ended, to be used again
+	body  []byte  // of the message that is stored, whose memory whoever stores uses again
 }
 
 // pack is outcomes with the same result that are stored together.
 type pack struct {
+	until   time.Time // of who began it; others have time until later
 	carried []carried
-	settled []*broker.Settled
-
-	turn chan struct{} // closed when it is to be stored
-	done chan struct{} // closed when that has ended, with
-	err  error
+	settled []broker.Settled
+	stored  chan struct{} // closed when that has ended; nil: nobody waits for it
 }
 
 // carried is a delivery whose order a pack settles.
 type carried struct {
-	delivery *delivery
-	settled  *broker.Settled
+	*delivery
+	ending
 }
 
-// put stores the outcome of a delivery and acknowledges it then. It returns when that
-// is done, or when there is no time left, why it isn't.
-func (o *outbox) put(until time.Time, d *delivery, out order.Outcome) error {
-	p, mine := o.join(d, &broker.Settled{Hop: d.name(), Outcome: out})
-	if !mine {
-		<-p.done
-		return p.err
+// put has the outcome of a delivery stored until a moment, the delivery acknowledged
+// then, and ended in any case. It returns when the slot may have its next order.
+func (o *outbox) put(until time.Time, d *delivery, e ending) {
+	s := d.settled(e.outcome)
+	if stored := o.join(until, carried{d, e}, &s); stored != nil {
+		<-stored
 	}
-	<-p.turn
-	o.close(p)
-	p.err = o.send(until, p)
-	close(p.done)
-	o.handOn()
-	return p.err
 }
 
-// join puts an outcome into a pack that waits, or into a new one, which is the
-// caller's to store.
-func (o *outbox) join(d *delivery, s *broker.Settled) (p *pack, mine bool) {
+// join puts an outcome into a pack that waits, or into a new one. It returns what to
+// wait for, if the window is full.
+func (o *outbox) join(until time.Time, c carried, s *broker.Settled) (stored <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, p := range o.packs {
-		if len(p.settled) < broker.MaxPacked && p.settled[0].Outcome.Result == s.Outcome.Result {
-			p.add(d, s)
-			return p, false
+	p := o.open(until, s.Outcome.Result)
+	p.add(c, s)
+	if o.held++; o.held > o.group.window() {
+		if p.stored == nil {
+			p.stored = make(chan struct{})
 		}
+		stored = p.stored
 	}
-	p = &pack{turn: make(chan struct{}), done: make(chan struct{})}
-	p.add(d, s)
-	o.packs = append(o.packs, p)
 	if !o.busy {
 		o.busy = true
-		close(p.turn)
+		go o.work()
 	}
-	return p, true
+	return stored
+}
+
+// open returns a pack that can be joined.
+func (o *outbox) open(until time.Time, r order.Result) *pack {
+	for _, p := range o.packs {
+		if len(p.settled) < broker.MaxPacked && p.settled[0].Outcome.Result == r {
+			return p
+		}
+	}
+	var p *pack
+	if n := len(o.spare); n > 0 {
+		p, o.spare = o.spare[n-1], o.spare[:n-1]
+	} else {
+		p = &pack{}
+	}
+	p.until = until
+	o.packs = append(o.packs, p)
+	return p
 }
 
 // add puts an outcome into the pack; twice the same order's is one. It comes twice when
 // a retry that runs was also sent now.
-func (p *pack) add(d *delivery, s *broker.Settled) {
-	for _, other := range p.settled {
-		if s.Hop.Origin == other.Hop.Origin && s.Hop.Generation == other.Hop.Generation && s.Hop.OrderID == other.Hop.OrderID {
-			p.carried = append(p.carried, carried{d, other})
+func (p *pack) add(c carried, s *broker.Settled) {
+	for i := range p.settled {
+		if other := &p.settled[i]; s.Origin == other.Origin && s.Generation == other.Generation && s.OrderID == other.OrderID {
+			c.ending.outcome = other.Outcome
+			p.carried = append(p.carried, c)
 			return
 		}
 	}
-	p.carried, p.settled = append(p.carried, carried{d, s}), append(p.settled, s)
+	p.carried, p.settled = append(p.carried, c), append(p.settled, *s)
 }
 
-// close lets nobody join any more.
-func (o *outbox) close(p *pack) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	i := slices.Index(o.packs, p)
-	o.packs = slices.Delete(o.packs, i, i+1)
-}
-
-// handOn gives the next pack its turn.
-func (o *outbox) handOn() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.busy = len(o.packs) > 0; o.busy {
-		close(o.packs[0].turn)
+// work stores packs until there is none.
+func (o *outbox) work() {
+	for p := o.next(nil); p != nil; p = o.next(p) {
+		if err := o.store(p); err != nil {
+			o.group.alarm(err) // before a slot is free
+			for _, c := range p.carried {
+				go o.group.end(c.delivery, c.ending, err)
+			}
+			continue
+		}
+		for _, c := range p.carried { // in a row, so that they leave together
+			o.group.ack(c.delivery)
+		}
+		for _, c := range p.carried {
+			o.group.recent.add(c.message, c.ending.outcome)
+			o.group.end(c.delivery, c.ending, nil)
+		}
 	}
 }
 
-// send stores a pack and acknowledges what is in it.
-func (o *outbox) send(until time.Time, p *pack) error {
-	m, err := broker.OutcomeMessage(o.group.cfg.Service, p.settled...)
+// next ends a pack and returns the one whose turn it is.
+func (o *outbox) next(ended *pack) *pack {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if ended != nil {
+		o.held -= len(ended.carried)
+		if ended.stored != nil {
+			close(ended.stored)
+		}
+		clear(ended.carried)
+		clear(ended.settled)
+		*ended = pack{carried: ended.carried[:0], settled: ended.settled[:0]}
+		o.spare = append(o.spare, ended)
+	}
+	if o.busy = len(o.packs) > 0; !o.busy {
+		return nil
+	}
+	p := o.packs[0]
+	o.packs = slices.Delete(o.packs, 0, 1)
+	return p
+}
+
+// store stores the outcomes of a pack in one message.
+func (o *outbox) store(p *pack) error {
+	m, err := broker.OutcomeMessage(o.body, o.group.cfg.Service, p.settled...)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	o.body = m.Data[:0]
+	ctx, cancel := context.WithDeadline(context.Background(), p.until)
 	defer cancel()
-	if err := o.group.storeMessage(ctx, m); err != nil {
-		return err
-	}
-	for _, c := range p.carried { // in a row, so that they leave together
-		o.group.ack(c.delivery)
-		o.group.recent.add(c.delivery.message, c.settled.Outcome)
-	}
-	return nil
+	return o.group.storeMessage(ctx, m)
 }

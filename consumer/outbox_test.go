@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker"
@@ -83,6 +84,42 @@ func TestGroup_OutcomesThatWaitGoTogether(t *testing.T) {
 		equal(t, "handled", handled.Load(), 9)
 		s.settled()
 	})
+}
+
+// A slot doesn't wait until its outcome is stored, but for a bounded number of them: what
+// is handled and not on record is at most what slots do in 2.5 ms, and one a slot.
+func TestGroup_HandlesNoMoreThanItsWindowBeyondWhatIsStored(t *testing.T) {
+	for name, c := range map[string]struct {
+		took time.Duration
+		most int64
+	}{
+		"1 ms":  {time.Millisecond, 4 + 10},
+		"50 ms": {50 * time.Millisecond, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *shop) {
+				for range 400 {
+					s.placeOne()
+				}
+				var handled atomic.Int64
+				s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
+					time.Sleep(c.took)
+					handled.Add(1)
+					return authorized, nil
+				}), nil)
+				pass(75*c.took + c.took/2)
+				s.alter(broker.StreamOutcomes, func(c *jetstream.StreamConfig) { c.Subjects = []string{"elsewhere"} })
+				before := handled.Load()
+				pass(4 * time.Second) // it hasn't given up yet
+				if more := handled.Load() - before; before < 290 || more > c.most || more < c.most-1 {
+					t.Errorf("%d orders handled, then %d more while nothing could be stored; want 300 and at most %d", before, more, c.most)
+				}
+				s.alter(broker.StreamOutcomes, func(c *jetstream.StreamConfig) { c.Subjects = []string{"outcomes.*.*"} })
+				pass(10 * time.Minute)
+				equal(t, "account", s.account(), audit.Account{Service: order.Payment, Accepted: 400, Done: 400})
+			})
+		})
+	}
 }
 
 // An order that two attempts settle at once, of a retry that runs and was also sent now,

@@ -12,36 +12,48 @@ import (
 	"github.com/watertight-go/watertight/order"
 )
 
+// ending is what becomes of a delivery.
+type ending struct {
+	verdict Verdict
+	outcome order.Outcome
+	fallen  bool // the outcome is a fallback's
+	attempt deadletter.Attempt
+	cause   error
+}
+
 // settle judges an attempt and carries the verdict out: it stores what becomes of
 // the order, and acknowledges only then. What can't be stored in time is handed
 // back.
 func (g *Group) settle(d *delivery, err error) {
-	attempt := d.attempt(err)
-	g.pace.note(attempt.Took)
+	e := ending{attempt: d.attempt(err), cause: err}
+	g.pace.note(e.attempt.Took)
 	until := time.Now().Add(g.cfg.Settle)
 
-	v := g.cfg.Policy.Judge(d.bounds(time.Now()), err)
-	var (
-		out    order.Outcome
-		fallen bool
-	)
+	e.verdict = g.cfg.Policy.Judge(d.bounds(time.Now()), err)
 	if err == nil {
-		out = d.outcome // after a timeout the handler may be writing it still
+		e.outcome = d.outcome // after a timeout the handler may be writing it still
 	}
-	if v.Fate == Retry || v.Reason == deadletter.Exhausted {
+	if e.verdict.Fate == Retry || e.verdict.Reason == deadletter.Exhausted {
 		if answer, ok := g.fallback(d, err); ok {
-			out, fallen = answer, true
-			if out.Result.Final() {
-				v = Verdict{Fate: Done}
+			e.outcome, e.fallen = answer, true
+			if answer.Result.Final() {
+				e.verdict = Verdict{Fate: Done}
 			}
 		}
 	}
+	if e.verdict.Fate == Done {
+		g.outbox.put(until, d, e)
+		return
+	}
+	g.end(d, e, g.carryOut(until, d, e))
+}
 
-	carryOut := func(until time.Time) error { return g.carryOut(until, d, v, out, fallen, attempt, err) }
-	failed := carryOut(until)
+// end is the end of a delivery whose verdict was carried out, or if not, why not.
+func (g *Group) end(d *delivery, e ending, failed error) {
+	defer g.forget(d)
 	if failed != nil {
 		g.alarm(failed)
-		failed = g.insist(d, failed, carryOut)
+		failed = g.insist(d, e, failed)
 	}
 	if failed != nil {
 		g.giveBack(d)
@@ -50,7 +62,7 @@ func (g *Group) settle(d *delivery, err error) {
 	if d.probe {
 		g.resume()
 	}
-	g.report(d, v, out, attempt, err)
+	g.report(d, e)
 }
 
 // ack says that an order is settled: what became of it is stored.
@@ -97,22 +109,22 @@ func (g *Group) fallback(d *delivery, cause error) (out order.Outcome, ok bool) 
 
 // carryOut stores what becomes of the order, trying again until its time is over, and
 // then acknowledges it.
-func (g *Group) carryOut(until time.Time, d *delivery, v Verdict, out order.Outcome, fallen bool, attempt deadletter.Attempt, cause error) error {
-	if v.Fate == Done {
-		return g.outbox.put(until, d, out)
-	}
+func (g *Group) carryOut(until time.Time, d *delivery, e ending) error {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	var err error
-	if v.Fate == Retry {
-		if fallen && d.hop.Waits == 0 {
-			err = g.storePending(ctx, &broker.Settled{Hop: d.name(), Outcome: out})
+	switch e.verdict.Fate {
+	case Done:
+		err = g.storeOutcome(ctx, d, e.outcome)
+	case Retry:
+		if e.fallen && d.hop.Waits == 0 {
+			err = g.storeOutcome(ctx, d, e.outcome) // beside the first retry: nothing is decided yet
 		}
 		if err == nil {
-			err = g.storeMessage(ctx, g.retry(d, v, attempt))
+			err = g.storeMessage(ctx, g.retry(d, e.verdict, e.attempt))
 		}
-	} else {
-		letter := g.letter(d, v, attempt, cause)
+	default:
+		letter := g.letter(d, e)
 		err = g.again(ctx, func(ctx context.Context) error { return g.desk.Post(ctx, letter) })
 	}
 	if err == nil {
@@ -121,13 +133,12 @@ func (g *Group) carryOut(until time.Time, d *delivery, v Verdict, out order.Outc
 	return err
 }
 
-// storePending stores, beside the first retry, that nothing is decided yet.
-func (g *Group) storePending(ctx context.Context, s *broker.Settled) error {
-	m, err := broker.OutcomeMessage(g.cfg.Service, s)
+// storeOutcome stores one outcome by itself.
+func (g *Group) storeOutcome(ctx context.Context, d *delivery, out order.Outcome) error {
+	m, err := broker.OutcomeMessage(nil, g.cfg.Service, d.settled(out))
 	if err != nil {
 		return err
 	}
-	m.ID = broker.PendingID(g.cfg.Service, s.Hop.Origin, s.Hop.Generation)
 	return g.storeMessage(ctx, m)
 }
 
@@ -155,21 +166,21 @@ func (g *Group) retry(d *delivery, v Verdict, attempt deadletter.Attempt) broker
 }
 
 // letter is the dead letter of a delivery.
-func (g *Group) letter(d *delivery, v Verdict, attempt deadletter.Attempt, cause error) deadletter.Letter {
+func (g *Group) letter(d *delivery, e ending) deadletter.Letter {
 	l := deadletter.Letter{
 		Service:   g.cfg.Service,
-		Reason:    v.Reason,
-		ErrorType: fmt.Sprintf("%T", cause),
+		Reason:    e.verdict.Reason,
+		ErrorType: fmt.Sprintf("%T", e.cause),
 		At:        time.Now(),
 		Instance:  g.cfg.Instance,
 		Version:   g.cfg.Version,
-		Timeline:  deadletter.Note(deadletter.DecodeTimeline(d.hop.Timeline), attempt),
+		Timeline:  deadletter.Note(deadletter.DecodeTimeline(d.hop.Timeline), e.attempt),
 		Hop:       d.name(),
 		Header:    d.msg.Header,
 		Data:      d.msg.Data,
 	}
-	if cause != nil {
-		l.Error = cause.Error()
+	if e.cause != nil {
+		l.Error = e.cause.Error()
 	}
 	return l
 }
@@ -205,29 +216,32 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // report logs and counts a settled delivery.
-func (g *Group) report(d *delivery, v Verdict, out order.Outcome, attempt deadletter.Attempt, cause error) {
-	g.tally.delivered[v.Fate].Inc()
-	g.tally.handler.Observe(attempt.Took.Seconds())
+func (g *Group) report(d *delivery, e ending) {
+	g.tally.delivered[e.verdict.Fate].Inc()
+	g.tally.handler.Observe(e.attempt.Took.Seconds())
 
-	var e *zerolog.Event
-	switch v.Fate {
+	var line *zerolog.Event
+	switch e.verdict.Fate {
 	case Done:
 		if !d.hop.FirstSeen.IsZero() {
 			g.tally.endToEnd.Observe(time.Since(d.hop.FirstSeen).Seconds())
 		}
-		e = g.done.Debug().Str("event", "order.done").Str("result", string(out.Result))
+		line = g.done.Debug().Str("event", "order.done").Str("result", string(e.outcome.Result))
 	case Retry:
-		g.tally.retried(attempt.Reason)
-		e = g.cfg.Log.Info().Str("event", "order.retried").Dur("delay_ms", v.Delay).Str("reason", attempt.Reason)
+		g.tally.retried(e.attempt.Reason)
+		line = g.cfg.Log.Info().Str("event", "order.retried").Dur("delay_ms", e.verdict.Delay).Str("reason", e.attempt.Reason)
 	default:
-		g.tally.died(v.Reason)
-		g.givenUp(d, v.Reason, cause)
-		e = g.cfg.Log.Warn().Str("event", "order.dead_lettered").Str("reason", string(v.Reason))
+		g.tally.died(e.verdict.Reason)
+		g.givenUp(d, e.verdict.Reason, e.cause)
+		line = g.cfg.Log.Warn().Str("event", "order.dead_lettered").Str("reason", string(e.verdict.Reason))
 	}
-	if cause != nil {
-		e = e.Str("error", deadletter.Line(cause.Error(), 300))
+	if line == nil {
+		return // it isn't logged
 	}
-	e.Str("order_id", d.name().OrderID).Str("verdict", v.Fate.String()).Int("attempt", d.hop.Attempt).
+	if e.cause != nil {
+		line = line.Str("error", deadletter.Line(e.cause.Error(), 300))
+	}
+	line.Str("order_id", d.name().OrderID).Str("verdict", e.verdict.Fate.String()).Int("attempt", d.hop.Attempt).
 		Str("stream", d.hop.Origin.Stream).Uint64("stream_seq", d.hop.Origin.Seq).
-		Dur("duration_ms", attempt.Took).Msg("")
+		Dur("duration_ms", e.attempt.Took).Msg("")
 }

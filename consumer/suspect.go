@@ -116,7 +116,6 @@ func (l *lane) bury(c bulkhead.Credit, d *delivery) {
 	if !d.claim() {
 		return // the drain has handed it back
 	}
-	defer l.group.forget(d)
 	if d.token {
 		defer l.group.share.put()
 	}

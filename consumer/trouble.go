@@ -44,7 +44,7 @@ func (g *Group) resume() {
 // insist tries to store the fate of the probe until it is stored, and returns the
 // last error when the group stops, or when the broker has been out of reach for so
 // long that the order isn't ours any more.
-func (g *Group) insist(d *delivery, err error, carryOut func(until time.Time) error) error {
+func (g *Group) insist(d *delivery, e ending, err error) error {
 	if !d.probe && !g.probing.CompareAndSwap(false, true) {
 		return err // there is a probe
 	}
@@ -53,7 +53,7 @@ func (g *Group) insist(d *delivery, err error, carryOut func(until time.Time) er
 		if nak := inProgress(g.conn.NATS(), d.msg); nak == nil {
 			kept = time.Now()
 		}
-		if err = carryOut(time.Now().Add(2 * time.Second)); err == nil {
+		if err = g.carryOut(time.Now().Add(2*time.Second), d, e); err == nil {
 			return nil
 		}
 		select {

@@ -14,7 +14,8 @@ import (
 	"github.com/watertight-go/watertight/order"
 )
 
-// Orders are taken beyond the slots as many as these handle in 5 ms, and 256 at most.
+// Orders are taken beyond the slots as many as these handle in 5 ms, half before them
+// and half behind them, and 256 at most.
 func TestGroup_TakesBeyondItsSlotsWhatTheyHandleInAMoment(t *testing.T) {
 	for name, c := range map[string]struct {
 		took time.Duration

@@ -23,17 +23,23 @@ import (
 // The text is at most about 1 KiB, the same for the same input, and repeats field
 // names at most, never values.
 func Parse(data []byte) (Order, error) {
-	if len(data) > MaxBytes {
-		return Order{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(data), MaxBytes)
-	}
 	var o Order
-	if err := json.Unmarshal(data, &o, json.RejectUnknownMembers(true)); err != nil {
-		return Order{}, fmt.Errorf("%w: %s", ErrInvalid, explain(err))
-	}
-	if err := o.Validate(); err != nil {
+	if err := ParseInto(&o, data); err != nil {
 		return Order{}, err
 	}
 	return o, nil
+}
+
+// ParseInto is Parse into memory of the caller's, who must not use it after an error.
+func ParseInto(o *Order, data []byte) error {
+	if len(data) > MaxBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(data), MaxBytes)
+	}
+	*o = Order{}
+	if err := json.Unmarshal(data, o, json.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("%w: %s", ErrInvalid, explain(err))
+	}
+	return o.Validate()
 }
 
 // Encode returns the JSON form that Parse reads. It doesn't validate.

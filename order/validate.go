@@ -71,7 +71,7 @@ func (e *FieldsError) add(path, format string, args ...any) {
 // Validate returns nil, or a *FieldsError with every field that breaks a rule.
 func (o Order) Validate() error {
 	var e FieldsError
-	if id, err := uuid.Parse(o.ID); err != nil || id.Version() != 7 || id.String() != o.ID {
+	if id, err := uuid.Parse(o.ID); err != nil || id.Version() != 7 || len(o.ID) != 36 || strings.ToLower(o.ID) != o.ID {
 		e.add("id", "must be a UUID of version 7 in lower-case canonical form")
 	}
 	text(&e, "customer", o.Customer, 1, MaxCustomer)
@@ -102,7 +102,8 @@ func (o Order) Validate() error {
 	if len(e.Fields) == 0 {
 		return nil
 	}
-	return &e
+	failed := e // so that a valid order allocates nothing
+	return &failed
 }
 
 // validate checks the line at an index.

@@ -166,7 +166,7 @@ func followOutcomes(t *testing.T, conn *broker.Conn) (next func() []outcome) {
 		}
 		var all []outcome
 		for _, one := range settled {
-			all = append(all, outcome{s, one.Hop.OrderID, r})
+			all = append(all, outcome{s, one.OrderID, r})
 		}
 		return all
 	}

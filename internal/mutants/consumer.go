@@ -3,16 +3,22 @@ package main
 // consumerMutants lose, double or delay an order, or sink a neighbour.
 var consumerMutants = []mutant{
 	{name: "the order is acknowledged before anything is stored", by: "TestCrash", edits: []edit{
-		{"settle.go", "\tif v.Fate == Done {\n\t\treturn g.outbox.put", "\tg.ack(d)\n\tif v.Fate == Done {\n\t\treturn g.outbox.put"},
+		{"settle.go", "\tif e.verdict.Fate == Done {\n\t\tg.outbox.put", "\tg.ack(d)\n\tif e.verdict.Fate == Done {\n\t\tg.outbox.put"},
 	}},
 	{name: "nobody waits until the outcome is stored", by: "TestTrouble|TestCrash", edits: []edit{
-		{"outbox.go", "\tif err := o.group.storeMessage(ctx, m); err != nil {\n\t\treturn err\n\t}\n", "\to.group.conn.StoreAsync(m, func(broker.Receipt, error) {})\n\t_ = ctx\n"},
+		{"outbox.go", "\treturn o.group.storeMessage(ctx, m)\n", "\to.group.conn.StoreAsync(m, func(broker.Receipt, error) {})\n\t_ = ctx\n\treturn nil\n"},
 	}},
 	{name: "an order that is settled twice at once is two outcomes", by: "TestGroup_TheSameOrder", edits: []edit{
-		{"outbox.go", "s.Hop.OrderID == other.Hop.OrderID {", "false {"},
+		{"outbox.go", "s.OrderID == other.OrderID {", "false {"},
+	}},
+	{name: "a slot never waits for its outcome", by: "TestGroup_HandlesNoMore", edits: []edit{
+		{"outbox.go", "o.held > o.group.window()", "o.held < 0"},
+	}},
+	{name: "slots are free before the alarm", by: "TestTrouble_NothingIsLost", edits: []edit{
+		{"outbox.go", "\t\t\to.group.alarm(err) // before a slot is free\n", ""},
 	}},
 	{name: "nobody waits until the retry is stored", by: "TestTrouble|TestCrash", edits: []edit{
-		{"settle.go", "err = g.storeMessage(ctx, g.retry(d, v, attempt))", "g.conn.StoreAsync(g.retry(d, v, attempt), func(broker.Receipt, error) {})"},
+		{"settle.go", "err = g.storeMessage(ctx, g.retry(d, e.verdict, e.attempt))", "g.conn.StoreAsync(g.retry(d, e.verdict, e.attempt), func(broker.Receipt, error) {})"},
 	}},
 	{name: "nobody waits until the letter is stored", by: "TestTrouble|TestCrash", edits: []edit{
 		{"settle.go", "err = g.again(ctx, func(ctx context.Context) error { return g.desk.Post(ctx, letter) })", "go func() { _ = g.desk.Post(context.Background(), letter) }()"},
@@ -84,6 +90,6 @@ var consumerMutants = []mutant{
 		{"delivery.go", "if out, settled := d.group.recent.get(d.message); settled {", "if out, settled := d.group.recent.get(d.message); settled && d.name().Deadline.IsZero() {"},
 	}},
 	{name: "the fallback's answer is stored at each retry", by: "TestGroup_Fallback", edits: []edit{
-		{"settle.go", "if fallen && d.hop.Waits == 0 {", "if fallen {"},
+		{"settle.go", "if e.fallen && d.hop.Waits == 0 {", "if e.fallen {"},
 	}},
 }

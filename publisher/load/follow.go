@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/watertight-go/watertight/broker"
-	"github.com/watertight-go/watertight/order"
 )
 
 // Position is up to where OUTCOMES and DLQ hold what was there before a run.
@@ -75,7 +74,7 @@ func outcome(m jetstream.Msg) []ending {
 	settled, _ := broker.Outcomes(m.Headers(), m.Data())
 	all := make([]ending, 0, len(settled))
 	for _, s := range settled {
-		all = append(all, endingOf(s.Hop, service, string(result), false))
+		all = append(all, ending{origin: s.Origin, id: s.OrderID, generation: s.Generation, service: service, how: string(result)})
 	}
 	return all
 }
@@ -86,11 +85,8 @@ func letter(m jetstream.Msg) []ending {
 	if !ok {
 		return nil
 	}
-	return []ending{endingOf(broker.ParseHop(m.Headers()), service, reason, true)}
-}
-
-func endingOf(hop broker.Hop, service order.Service, how string, dead bool) ending {
-	return ending{origin: hop.Origin, id: hop.OrderID, generation: hop.Generation, service: service, how: how, dead: dead}
+	hop := broker.ParseHop(m.Headers())
+	return []ending{{origin: hop.Origin, id: hop.OrderID, generation: hop.Generation, service: service, how: reason, dead: true}}
 }
 
 // reader reads one stream to its end and on. It does what jetstream's ordered

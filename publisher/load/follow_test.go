@@ -90,12 +90,12 @@ func TestFollow_ReadsWhatIsInAPack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var pack []*broker.Settled
+		var pack []broker.Settled
 		for _, o := range all {
 			origin := broker.Origin{Stream: broker.StreamOrders, Seq: o.seq, Subject: broker.SubjectCreated}
-			pack = append(pack, &broker.Settled{Hop: broker.Hop{OrderID: o.id, Origin: origin}, Outcome: order.Outcome{Result: order.Refused}})
+			pack = append(pack, broker.Settled{OrderID: o.id, Origin: origin, Outcome: order.Outcome{Result: order.Refused}})
 		}
-		m, err := broker.OutcomeMessage(order.Payment, pack...)
+		m, err := broker.OutcomeMessage(nil, order.Payment, pack...)
 		if err != nil {
 			t.Fatal(err)
 		}
