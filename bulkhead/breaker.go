@@ -32,6 +32,7 @@ type breaker struct {
 	changes []change      // to be told when mu is free
 	nudge   *time.Timer   // ends quiet; nil: nothing to end
 	wake    chan struct{} // closed when those who wait for the breaker should look again
+	opened  chan struct{} // closed while it is open
 }
 
 const forever = math.MaxInt64
@@ -57,6 +58,7 @@ func newBreaker(cfg BreakerConfig, now func() int64, changed func(from, to State
 		cfg: cfg, now: now, changed: changed,
 		window: newWindow(int64(cfg.Window)),
 		wake:   make(chan struct{}),
+		opened: make(chan struct{}),
 	}
 }
 
@@ -278,6 +280,12 @@ func (br *breaker) become(s State) {
 	}
 	if from != s && br.changed != nil {
 		br.changes = append(br.changes, change{from, s})
+	}
+	switch {
+	case from != Open && s == Open:
+		close(br.opened)
+	case from == Open && s != Open:
+		br.opened = make(chan struct{})
 	}
 	br.wakeAll()
 }

@@ -208,6 +208,16 @@ func (b *Bulkhead) ReadyAt() (at time.Time, probes int) {
 	return b.at(until), probes
 }
 
+// Opened returns a channel that is closed when the breaker opens, and is closed
+// already while it is open. It is for those who would rather give up than wait in
+// Acquire until the breaker probes. Without a breaker it is nil.
+func (b *Bulkhead) Opened() (opened <-chan struct{}) {
+	if b.breaker != nil {
+		b.breaker.look(func(int64) { opened = b.breaker.opened })
+	}
+	return opened
+}
+
 // now is the monotonic time since the bulkhead was made, in nanoseconds.
 func (b *Bulkhead) now() int64 { return int64(time.Since(b.epoch)) }
 

@@ -54,3 +54,47 @@ func TestForce(t *testing.T) {
 		}
 	})
 }
+
+func TestOpened(t *testing.T) {
+	cfg := bulkhead.Config{Slots: 1, Breaker: &bulkhead.BreakerConfig{MinCalls: 1, OpenFor: time.Second}}
+	inBubble(t, cfg, func(t *testing.T, b *bulkhead.Bulkhead) {
+		opened := func() bool {
+			select {
+			case <-b.Opened():
+				return true
+			default:
+				return false
+			}
+		}
+		want := func(when string, want bool) {
+			t.Helper()
+			if got := opened(); got != want {
+				t.Errorf("%s: Opened is closed: %v, want %v", when, got, want)
+			}
+		}
+		want("at first", false)
+		before := b.Opened()
+		_ = do(t.Context(), b, fails)
+		<-before
+		want("open", true)
+		b.Force(bulkhead.Open)
+		want("forced open as well", true)
+		b.Force(bulkhead.Auto)
+		want("closed by an operator", false)
+		_ = do(t.Context(), b, fails)
+		time.Sleep(time.Second)
+		want("time to probe", false)
+		probing := b.Opened()
+		_ = do(t.Context(), b, fails)
+		<-probing
+		want("open again", true)
+		time.Sleep(time.Second)
+		_ = do(t.Context(), b, nothing)
+		want("recovered", false)
+	})
+	inBubble(t, bulkhead.Config{Slots: 1}, func(t *testing.T, b *bulkhead.Bulkhead) {
+		if b.Opened() != nil {
+			t.Error("without a breaker: Opened is a channel, want nil")
+		}
+	})
+}

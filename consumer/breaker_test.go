@@ -13,6 +13,7 @@ import (
 	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/order"
+	"github.com/watertight-go/watertight/rejections"
 )
 
 var errNo = errors.New("no answer")
@@ -160,5 +161,85 @@ func TestBreaker_RetriesProbeWhenNothingElseIsThere(t *testing.T) {
 		pass(20 * time.Second)
 		equal(t, "breaker", pool.Stats().State, bulkhead.Closed)
 		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 4})
+	})
+}
+
+// What waits for a slot when the breaker opens isn't held on to: it is put off until
+// the breaker probes.
+func TestBreaker_OpeningPutsOffWhatWaitsForASlot(t *testing.T) {
+	const openFor = 20 * time.Second
+	bubble(t, func(t *testing.T, s *shop) {
+		pool, err := bulkhead.New(bulkhead.Config{Name: "payment", Slots: 4, Timeout: 2 * time.Second, Breaker: &bulkhead.BreakerConfig{MinCalls: 2, OpenFor: openFor}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var (
+			d       = s.takeDown()
+			calls   atomic.Int64
+			hang    atomic.Bool
+			answers = make(chan error)
+		)
+		s.group(handle(func(ctx context.Context, _ order.Order) (order.Outcome, error) {
+			calls.Add(1)
+			if !hang.Load() {
+				return authorized, nil
+			}
+			select {
+			case err := <-answers:
+				return authorized, err
+			case <-ctx.Done():
+				return order.Outcome{}, errNo
+			}
+		}), func(c *consumer.Config, _ *bulkhead.Config) {
+			c.Bulkhead, c.Rejections = pool, d.Log
+			c.Policy.Retry = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
+		})
+		durable, err := s.conn.JetStream().Consumer(t.Context(), broker.StreamOrders, "payment")
+		if err != nil {
+			t.Fatal(err)
+		}
+		delivered := func() int {
+			info, err := durable.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(info.Delivered.Consumer)
+		}
+		for range 300 { // now handlers are known to be brisk
+			s.placeOne()
+		}
+		pass(time.Minute)
+		hang.Store(true)
+		for _, n := range []int{4, 100} { // the slots, and what comes when one is free
+			for range n {
+				s.placeOne()
+			}
+			synctest.Wait() // no time passes: they are still brisk
+		}
+		answers <- nil
+		synctest.Wait()
+		waiting := delivered() - int(calls.Load())
+		if waiting < 50 || pool.Stats().InUse != 4 {
+			t.Fatalf("%d orders wait for a slot: the test shows nothing", waiting)
+		}
+		answers <- errNo
+		pass(100 * time.Millisecond)
+		equal(t, "breaker", pool.State(), bulkhead.Open)
+		d.wants(refused(rejections.Bulkhead, rejections.Breaker, waiting))
+
+		hang.Store(false)
+		pass(openFor - 200*time.Millisecond)
+		early, err := durable.FetchNoWait(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range early.Messages() {
+			t.Errorf("%s comes before the breaker probes", m.Headers().Get(broker.HeaderOrderID))
+		}
+		pass(time.Second)
+		equal(t, "breaker", pool.State(), bulkhead.Closed)
+		pass(time.Second)
+		equal(t, "outcomes", s.subjects(broker.StreamOutcomes), map[string]uint64{"outcomes.payment.authorized": 400})
+		s.settled()
 	})
 }

@@ -33,7 +33,7 @@ func (l *lane) due(ctx context.Context) error {
 	}
 	// What is in hand from here on may wait for a slot, but not so long that
 	// its ack deadline could pass before it is settled.
-	waiting, cancel := context.WithTimeout(ctx, l.wait)
+	waiting, cancel := l.group.inHand(ctx, time.Now().Add(l.wait))
 	defer cancel()
 	batch := []*nats.Msg{first}
 	if room := l.group.share.room() - 1; room > 0 && !l.early(first) {
@@ -87,11 +87,11 @@ func (l *lane) dueOne(ctx context.Context) error {
 		l.idleUntilDue(ctx)
 		return err
 	}
-	waiting, cancel := context.WithDeadline(ctx, until)
+	waiting, cancel := l.group.inHand(ctx, until)
 	defer cancel()
 	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
 		l.unused(credits, ramped)
-		l.putOff(ctx, m)
+		l.putOff(ctx, waiting, m)
 		return err
 	}
 	d := l.delivery(m)
@@ -104,7 +104,7 @@ func (l *lane) dueOne(ctx context.Context) error {
 // if that isn't so by the end of waiting, it puts it off.
 func (l *lane) carryRetry(ctx, waiting context.Context, m *nats.Msg) error {
 	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
-		l.putOff(ctx, m)
+		l.putOff(ctx, waiting, m)
 		return nil
 	}
 	d := l.delivery(m)
@@ -121,15 +121,18 @@ func ifClosed(err error) error {
 	return nil
 }
 
-// putOff hands back a message that waited too long for a slot, or, when the group
-// stops, at once.
-func (l *lane) putOff(ctx context.Context, m *nats.Msg) {
-	if ctx.Err() != nil {
-		l.group.handBack(m, 0)
-		return
+// putOff hands back a message that waited too long for its place in the share, or
+// until the breaker opened, or, when the group stops, at once.
+func (l *lane) putOff(ctx, waiting context.Context, m *nats.Msg) {
+	pause, why := slotPause, shareTaken
+	if err := context.Cause(waiting); errors.Is(err, errOpened) {
+		pause, why = l.group.lacking(err)
 	}
-	l.refused(ctx, m, shareTaken)
-	l.group.handBack(m, slotPause)
+	if ctx.Err() != nil {
+		pause = 0
+	}
+	l.refused(ctx, m, why)
+	l.group.handBack(m, pause)
 }
 
 // putOffEarly hands back a retry whose time is far off, until a moment before, and

@@ -104,32 +104,26 @@ func (l *lane) next(ctx context.Context) (*nats.Msg, error) {
 
 // handOut begins what is in hand: the first of it with the credits that there are, the
 // others as slots come free. What has no slot in time is put off, and so is all when
-// the breaker opens, which isn't waited for, or when there is trouble. It returns an
-// error only when the bulkhead was closed.
+// the breaker opens or there is trouble. It returns an error only when the bulkhead
+// was closed.
 func (l *lane) handOut(ctx context.Context, until time.Time, credits []bulkhead.Credit, ramped bool, work ...*delivery) error {
 	g := l.group
 	work = l.start(ctx, until, credits, ramped, work)
 	if len(work) == 0 {
 		return nil
 	}
-	waiting, cancel := context.WithDeadline(ctx, until)
+	waiting, cancel := g.inHand(ctx, until)
 	defer cancel()
 	for len(work) > 0 {
 		var err error
-		pause, why := slotPause, refusal{}
-		switch {
-		case g.trouble.Load() != nil:
-			pause, err = probePause, errPutOff
-		case g.cfg.Bulkhead.State() == bulkhead.Open:
-			at, _ := g.cfg.Bulkhead.ReadyAt()
-			pause, why, err = max(time.Until(at), slotPause), breakerOpen, errPutOff
-		default:
-			if credits, ramped, err = l.credits(waiting, credits[:0], len(work)); err != nil {
-				why = g.lacking(err)
-			} else if g.trouble.Load() != nil { // it came while all slots were taken
-				l.unused(credits, ramped)
-				pause, err = probePause, errPutOff
-			}
+		pause, why := probePause, refusal{}
+		if g.trouble.Load() != nil {
+			err = errPutOff
+		} else if credits, ramped, err = l.credits(waiting, credits[:0], len(work)); err != nil {
+			pause, why = g.lacking(err)
+		} else if g.trouble.Load() != nil { // it came while all slots were taken
+			l.unused(credits, ramped)
+			err = errPutOff
 		}
 		if err != nil {
 			for _, d := range work {
@@ -153,8 +147,26 @@ func (l *lane) start(ctx context.Context, until time.Time, credits []bulkhead.Cr
 	return work[n:]
 }
 
-// errPutOff: it isn't the time.
-var errPutOff = errors.New("put off")
+// Why what is in hand has no slot.
+var (
+	errPutOff = errors.New("put off")
+	errOpened = errors.New("the breaker is open")
+)
+
+// inHand returns the context in which a message in hand waits: until a time, and not
+// for an open breaker, whose cause is errOpened.
+func (g *Group) inHand(ctx context.Context, until time.Time) (context.Context, context.CancelFunc) {
+	ctx, opened := context.WithCancelCause(ctx)
+	waiting, cancel := context.WithDeadline(ctx, until)
+	go func() {
+		select {
+		case <-g.cfg.Bulkhead.Opened():
+		case <-waiting.Done():
+		}
+		opened(errOpened)
+	}()
+	return waiting, cancel
+}
 
 // credits appends to dst one slot, for which it waits, and up to n-1 more that are
 // free now. While the breaker is open it waits too, without asking the broker for

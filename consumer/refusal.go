@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -28,17 +29,19 @@ var (
 	gateClosed  = refusal{rejections.Consumer, rejections.Alone, "an order runs alone, or couldn't"}
 )
 
-// lacking says what a message waited for in vain, after waiting ended with err.
-func (g *Group) lacking(err error) refusal {
+// lacking says what a message waited for in vain, after waiting ended with err, and
+// for how long it is put off.
+func (g *Group) lacking(err error) (pause time.Duration, why refusal) {
 	switch s := g.cfg.Bulkhead.Stats(); {
 	case errors.Is(err, bulkhead.ErrClosed):
-		return refusal{}
-	case s.State != bulkhead.Closed:
-		return breakerOpen
+		return slotPause, refusal{}
+	case errors.Is(err, errOpened), s.State != bulkhead.Closed:
+		at, _ := g.cfg.Bulkhead.ReadyAt()
+		return max(time.Until(at), slotPause), breakerOpen
 	case s.InUse < s.Slots:
-		return rateSpent
+		return slotPause, rateSpent
 	default:
-		return slotsTaken
+		return slotPause, slotsTaken
 	}
 }
 

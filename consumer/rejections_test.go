@@ -310,41 +310,64 @@ func TestRejections_TroubleIsNone(t *testing.T) {
 // A retry whose time has come, and that finds all slots taken that retries may have
 // while fresh orders wait, is put off.
 func TestRejections_OfARetryBeyondTheShare(t *testing.T) {
-	bubble(t, func(t *testing.T, s *shop) {
-		d := s.takeDown()
-		hung := make(chan struct{})
-		t.Cleanup(func() { close(hung) })
-		var (
-			mu    sync.Mutex
-			calls = make(map[string]int) // of the two that fail first
-		)
-		s.group(handle(func(_ context.Context, o order.Order) (order.Outcome, error) {
-			mu.Lock()
-			fails := len(calls) < 2
-			if _, again := calls[o.ID]; fails || again {
-				calls[o.ID]++
-			}
-			retry := calls[o.ID] > 1
-			mu.Unlock()
-			switch {
-			case fails:
-				return order.Outcome{}, errNo
-			case retry:
-				<-hung // a ghost
-			default:
-				time.Sleep(time.Second)
-			}
-			return authorized, nil
-		}), func(c *consumer.Config, _ *bulkhead.Config) {
-			c.RetryShare, c.Rejections = 1, d.Log
-			c.Policy.Retry = []time.Duration{time.Second, time.Hour, time.Hour, time.Hour}
+	for name, tt := range map[string]struct {
+		strike func(pool *bulkhead.Bulkhead) // while the retry waits
+		want   map[rejections.Kind]int
+		detail string
+	}{
+		"no slot comes free": {
+			strike: func(*bulkhead.Bulkhead) { pass(15 * time.Second) },
+			want:   refused(rejections.Consumer, rejections.Full, 1), detail: "payment-t1: no slot of those that retries may have in time",
+		},
+		"the breaker opens": {
+			strike: func(pool *bulkhead.Bulkhead) { pool.Force(bulkhead.Open) },
+			want:   refused(rejections.Bulkhead, rejections.Breaker, 1), detail: "payment-t1: the breaker isn't closed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *shop) {
+				pool, err := bulkhead.New(bulkhead.Config{Name: "payment", Slots: 4, Timeout: 2 * time.Second, Breaker: &bulkhead.BreakerConfig{}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := s.takeDown()
+				hung := make(chan struct{})
+				t.Cleanup(func() { close(hung) })
+				var (
+					mu    sync.Mutex
+					calls = make(map[string]int) // of the two that fail first
+				)
+				s.group(handle(func(_ context.Context, o order.Order) (order.Outcome, error) {
+					mu.Lock()
+					fails := len(calls) < 2
+					if _, again := calls[o.ID]; fails || again {
+						calls[o.ID]++
+					}
+					retry := calls[o.ID] > 1
+					mu.Unlock()
+					switch {
+					case fails:
+						return order.Outcome{}, errNo
+					case retry:
+						<-hung // a ghost
+					default:
+						time.Sleep(time.Second)
+					}
+					return authorized, nil
+				}), func(c *consumer.Config, _ *bulkhead.Config) {
+					c.Bulkhead, c.RetryShare, c.Rejections = pool, 1, d.Log
+					c.Policy.Retry = []time.Duration{time.Second, time.Hour, time.Hour, time.Hour}
+				})
+				for range 100 {
+					s.placeOne()
+				}
+				pass(3 * time.Second)
+				tt.strike(pool)
+				pass(100 * time.Millisecond)
+				equal(t, "details", d.wants(tt.want), []string{tt.detail})
+			})
 		})
-		for range 100 {
-			s.placeOne()
-		}
-		pass(18 * time.Second)
-		equal(t, "details", d.wants(refused(rejections.Consumer, rejections.Full, 1)), []string{"payment-t1: no slot of those that retries may have in time"})
-	})
+	}
 }
 
 func TestRejections_OfAnOrderTooLate(t *testing.T) {

@@ -80,6 +80,12 @@ var consumerMutants = []mutant{
 	{name: "retries take what slots they like", by: "TestShare", edits: []edit{
 		{"share.go", "if s.held < s.limit || !s.waiting {", "if s.limit > 0 {"},
 	}},
+	{name: "an open breaker is waited for with orders in hand", by: "TestBreaker|TestRejections", edits: []edit{
+		{"fresh.go", "\t\tcase <-g.cfg.Bulkhead.Opened():\n", ""},
+	}},
+	{name: "what the breaker puts off comes before it probes", by: "TestBreaker", edits: []edit{
+		{"refusal.go", "max(time.Until(at), slotPause), breakerOpen", "min(time.Until(at), slotPause), breakerOpen"},
+	}},
 	{name: "more is taken than there are slots", by: "TestGroup_NeverHolds|TestGroup_Takes", edits: []edit{
 		{"fresh.go", "int64(slots)*int64(windowTime)/max(1, p.mean.Load())", "int64(slots)*int64(windowTime)"},
 	}},
