@@ -89,7 +89,7 @@ func (l *lane) dueOne(ctx context.Context) error {
 	}
 	waiting, cancel := l.group.inHand(ctx, until)
 	defer cancel()
-	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
+	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting, &l.turn) {
 		l.unused(credits, ramped)
 		l.putOff(ctx, waiting, m)
 		return err
@@ -103,7 +103,7 @@ func (l *lane) dueOne(ctx context.Context) error {
 // carryRetry begins a retry when it is due, has its place in the share and a slot;
 // if that isn't so by the end of waiting, it puts it off.
 func (l *lane) carryRetry(ctx, waiting context.Context, m *nats.Msg) error {
-	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting) {
+	if !sleep(waiting, time.Until(l.dueAt(m))) || !l.group.share.take(waiting, &l.turn) {
 		l.putOff(ctx, waiting, m)
 		return nil
 	}

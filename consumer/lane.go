@@ -26,6 +26,7 @@ type lane struct {
 	wait    time.Duration // for a slot, with a message in hand
 	mute    bool          // the broker doesn't answer; of the goroutine that pulls
 	later   []time.Time   // when what was put off is nearly due; of that goroutine too
+	turn    turn          // of the retries' share
 }
 
 const (

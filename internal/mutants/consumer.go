@@ -78,7 +78,14 @@ var consumerMutants = []mutant{
 		{"due.go", "append(slices.DeleteFunc(l.later, past), at)", "append(slices.DeleteFunc(l.later[:0], past), at)"},
 	}},
 	{name: "retries take what slots they like", by: "TestShare", edits: []edit{
-		{"share.go", "if s.held < s.limit || !s.waiting {", "if s.limit > 0 {"},
+		{"share.go", "(s.held < s.limit || !s.waiting)", "s.limit > 0"},
+	}},
+	{name: "a tier that has waited too long is last again", by: "TestShare", edits: []edit{
+		{"share.go", "slices.MinFunc(s.queue, func(a, b *turn) int { return cmp.Compare(a.last, b.last) })", "s.queue[0]"},
+		{"share.go", "\t\"cmp\"\n", ""},
+	}},
+	{name: "the tier that has just had a place has the next", by: "TestShare", edits: []edit{
+		{"share.go", "slices.MinFunc(", "slices.MaxFunc("},
 	}},
 	{name: "an open breaker is waited for with orders in hand", by: "TestBreaker|TestRejections", edits: []edit{
 		{"fresh.go", "\t\tcase <-g.cfg.Bulkhead.Opened():\n", ""},
