@@ -114,20 +114,29 @@ func TestWatch_TellsOfAnOrderThatIsKept(t *testing.T) {
 }
 
 func TestWatch_TellsOfOverdueRetries(t *testing.T) {
-	bubble(t, func(t *testing.T, s *shop) {
-		hop := of(1, 0)
-		hop.RetryDelay = time.Hour
-		s.store(broker.RetrySubject(order.Payment, "t1"), hop) // not due
-		hop.RetryDelay = 10 * time.Minute
-		s.store(broker.RetrySubject(order.Payment, "t4"), hop)
-		told := s.watch(onlyPayment())
-		pass(20 * time.Minute)
-		if err := s.hand("RETRY_PAYMENT", "payment-t4").DoubleAck(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		pass(time.Minute)
-		tells(t, told, "11m30s raised overdue RETRY_PAYMENT/payment-t4", "20m15s cleared overdue RETRY_PAYMENT/payment-t4, since 10m0s")
-	})
+	for name, tiers := range map[string]int{
+		"of a tier of the plan":                               len(fourTiers),
+		"of one that a former plan had, and nobody works off": 1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *shop) {
+				hop := of(1, 0)
+				hop.RetryDelay = time.Hour
+				s.store(broker.RetrySubject(order.Payment, "t1"), hop) // not due
+				hop.RetryDelay = 10 * time.Minute
+				s.store(broker.RetrySubject(order.Payment, "t4"), hop)
+				plan := onlyPayment()
+				plan.Services[0].Tiers = tiers
+				told := s.watch(plan)
+				pass(20 * time.Minute)
+				if err := s.hand("RETRY_PAYMENT", "payment-t4").DoubleAck(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Minute)
+				tells(t, told, "11m30s raised overdue RETRY_PAYMENT/payment-t4", "20m15s cleared overdue RETRY_PAYMENT/payment-t4, since 10m0s")
+			})
+		})
+	}
 }
 
 func TestWatch_TellsOfDrift(t *testing.T) {

@@ -26,18 +26,15 @@ func (c *Conn) Compare(ctx context.Context, p Plan) ([]Change, error) {
 	return s.Changes, err
 }
 
-// Survey looks at each stream and each durable of the plan's topology and changes
-// nothing. It costs a question for each, to that one's leader, however much is
+// Survey looks at each stream and each durable of the plan's topology, and of the
+// tiers that the broker has beyond it, and changes nothing. It costs a question for each, to that one's leader, however much is
 // stored. When it fails, it returns what it has seen until then.
 func (c *Conn) Survey(ctx context.Context, p Plan) (Survey, error) {
 	var seen Survey
-	if p.MaxPayload == 0 {
-		p.MaxPayload = c.MaxPayload()
-	}
-	if err := p.Validate(); err != nil {
+	t, err := c.topology(ctx, p)
+	if err != nil {
 		return seen, err
 	}
-	t := p.Topology()
 	note := func(kind, name string, fields []string, err error) error {
 		change := Change{Kind: kind, Name: name, Action: Drifted, Fields: fields}
 		switch {

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/watertight-go/watertight/order"
 )
 
 // Action is what Provision did about one thing.
@@ -44,15 +46,14 @@ func (c Change) String() string {
 // Provision creates what is missing of the plan's topology and returns what it
 // did, nothing when all was there. What exists and differs is only reported, as
 // Drifted, so that two versions of a program don't fight over it; with update it
-// is changed. Provision may be run by any number of programs at once.
+// is changed. Tiers that the broker has beyond the plan are treated as if they were
+// in it: retries may wait there. Provision may be run by any number of programs at
+// once.
 func (c *Conn) Provision(ctx context.Context, p Plan, update bool) ([]Change, error) {
-	if p.MaxPayload == 0 {
-		p.MaxPayload = c.MaxPayload()
-	}
-	if err := p.Validate(); err != nil {
+	t, err := c.topology(ctx, p)
+	if err != nil {
 		return nil, err
 	}
-	t := p.Topology()
 	var changes []Change
 	for _, want := range t.Streams {
 		change, err := c.provisionStream(ctx, want, update)
@@ -69,6 +70,39 @@ func (c *Conn) Provision(ctx context.Context, p Plan, update bool) ([]Change, er
 		changes = append(changes, change...)
 	}
 	return changes, nil
+}
+
+// topology is the plan's, with the tiers that the broker has beyond it.
+func (c *Conn) topology(ctx context.Context, p Plan) (Topology, error) {
+	if p.MaxPayload == 0 {
+		p.MaxPayload = c.MaxPayload()
+	}
+	if err := p.Validate(); err != nil {
+		return Topology{}, err
+	}
+	p.Services = slices.Clone(p.Services)
+	for i, s := range p.Services {
+		var err error
+		if p.Services[i].Tiers, err = c.Tiers(ctx, s.Name, s.Tiers); err != nil {
+			return Topology{}, err
+		}
+	}
+	return p.Topology(), nil
+}
+
+// Tiers is how many retry tiers a service has: those of its plan, and those that
+// follow them on the broker, from a plan that had more.
+func (c *Conn) Tiers(ctx context.Context, s order.Service, planned int) (int, error) {
+	for n := planned; ; n++ {
+		next := TierDurable(s, Tier(n+1))
+		_, err := c.js.Consumer(ctx, RetryStream(s), next)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return n, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look for durable %s of %s: %w", next, RetryStream(s), err)
+		}
+	}
 }
 
 func (c *Conn) provisionStream(ctx context.Context, want jetstream.StreamConfig, update bool) ([]Change, error) {

@@ -109,6 +109,24 @@ func TestProvision_ReportsDriftAndChangesItOnlyWhenTold(t *testing.T) {
 	})
 }
 
+// Retries may wait in tiers that the plan doesn't have any more: somebody takes them,
+// for whom they have to be as the others.
+func TestProvision_KeepsTiersBeyondThePlanInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brokertest.Start(t).Connect()
+		brokertest.Provision(t, b, small())
+		fewer := small()
+		fewer.Services[0].Tiers = 0
+		wantProvision(t, b, fewer, true)
+		fewer.Services[0].AckWait = time.Minute
+		var want []string
+		for _, d := range []string{"ORDERS/payment", "RETRY_PAYMENT/payment-now", "RETRY_PAYMENT/payment-t1", "RETRY_PAYMENT/payment-t2"} {
+			want = append(want, "durable "+d+" updated: ack_wait: 30s, want 1m0s")
+		}
+		wantProvision(t, b, fewer, true, want...)
+	})
+}
+
 // Where a stream lives and how it is compressed is the operator's.
 func TestProvision_AnUpdateLeavesWhatItDoesNotDecide(t *testing.T) {
 	ctx := context.Background()

@@ -58,8 +58,9 @@ type Config struct {
 	// Handler does the work. Required.
 	Handler Handler
 
-	// Policy says when a failed attempt is tried again. Its number of tiers
-	// must be that of the provisioned topology.
+	// Policy says when a failed attempt is tried again. The provisioned topology
+	// must have as many tiers; what waits in those that it has beyond is tried
+	// as well.
 	Policy Policy
 
 	// Bulkhead bounds how many handlers run at a time, and each of them by its

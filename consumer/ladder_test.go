@@ -7,7 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker/brokertest"
+	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/deadletter"
 	"github.com/watertight-go/watertight/order"
@@ -74,6 +78,42 @@ func TestLadder_OfAnHourIsClimbedToTheInstantThroughRestarts(t *testing.T) {
 			t.Errorf("letters = %+v, want one, exhausted after 7 attempts", letters)
 		}
 		x.stop()
+	})
+}
+
+// With fewer tiers than before, what waits in the others still comes when it is due. It
+// was tried more often than the policy now allows: if it fails again, that was the last
+// time.
+func TestLadder_OfFewerTiersLeavesNothingInTheOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, s *shop) {
+		r, begin := newTries(), time.Now()
+		_, stop := s.group(handle(func(ctx context.Context, o order.Order) (order.Outcome, error) {
+			_, _ = r.handle(ctx, o)
+			return order.Outcome{}, errBusy
+		}), nil)
+		well, ill := s.placeOne(), s.placeOne()
+		pass(2 * time.Minute)
+		stop()
+		equal(t, "waiting retries", s.subjects("RETRY_PAYMENT"), map[string]uint64{"retry.payment.t4": 2})
+
+		var log events
+		s.group(handle(func(ctx context.Context, o order.Order) (order.Outcome, error) {
+			_, _ = r.handle(ctx, o)
+			if o.ID == ill.ID {
+				return order.Outcome{}, errBusy
+			}
+			return authorized, nil
+		}), func(c *consumer.Config, _ *bulkhead.Config) { c.Policy.Retry, c.Log = ladder[:1], zerolog.New(&log) })
+		pass(time.Until(begin.Add(time.Hour)))
+		for _, o := range []order.Order{well, ill} {
+			on(t, "the order", r.at[o.ID], []time.Duration{0, time.Second, 11 * time.Second, 71 * time.Second, 671 * time.Second})
+		}
+		equal(t, "account", s.account(), audit.Account{Service: order.Payment, Accepted: 2, Done: 1, Dead: 1})
+		letters := s.letters()
+		if len(letters) != 1 || letters[0].Reason != deadletter.Exhausted || len(letters[0].Timeline) != 5 {
+			t.Errorf("letters = %+v, want one, exhausted after 5 attempts", letters)
+		}
+		equal(t, "what is said of other tiers", log.count("tiers.beyond"), 1)
 	})
 }
 

@@ -40,7 +40,8 @@ const (
 )
 
 // lanes opens one lane for each durable of the service, having checked that the
-// durables are there and fit the group's timing.
+// durables are there and fit the group's timing. Retries may also wait in tiers that
+// the policy, with fewer delays than one before, doesn't name.
 func (g *Group) lanes(ctx context.Context) (lanes []*lane, err error) {
 	need := AckWait(g.cfg.Bulkhead.Timeout(), g.cfg.Settle)
 	defer func() {
@@ -73,7 +74,15 @@ func (g *Group) lanes(ctx context.Context) (lanes []*lane, err error) {
 	if err := open(broker.StreamOrders, broker.Durable(g.cfg.Service), g.slots+maxWindow, false); err != nil {
 		return lanes, err
 	}
-	for i := range len(g.cfg.Policy.Retry) + 1 {
+	tiers, err := g.conn.Tiers(ctx, g.cfg.Service, len(g.cfg.Policy.Retry))
+	if err != nil {
+		return lanes, fmt.Errorf("run group %s: %w", g.cfg.Service, err)
+	}
+	if named := len(g.cfg.Policy.Retry); tiers > named {
+		g.cfg.Log.Info().Str("event", "tiers.beyond").Int("tiers", tiers).Int("named", named).
+			Msg("the broker has more retry tiers than the policy names; what waits in the others comes when it is due")
+	}
+	for i := range tiers + 1 {
 		tier := broker.TierNow
 		if i > 0 {
 			tier = broker.Tier(i)

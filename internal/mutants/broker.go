@@ -11,4 +11,7 @@ var brokerMutants = []mutant{
 	{name: "an outcome is trimmed before its order", by: "TestTrim_[^M]", edits: []edit{
 		{"trim.go", "\t\twant = min(want, gone)\n", "\t\t_ = gone\n"},
 	}},
+	{name: "tiers that follow those of the plan are nobody's", by: "TestProvision_Keeps", edits: []edit{
+		{"provision.go", "errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {\n\t\t\treturn n, nil", "n == planned {\n\t\t\treturn n, nil"},
+	}},
 }

@@ -77,6 +77,9 @@ var consumerMutants = []mutant{
 	{name: "a lane forgets what it has put off before", by: "TestTier", edits: []edit{
 		{"due.go", "append(slices.DeleteFunc(l.later, past), at)", "append(slices.DeleteFunc(l.later[:0], past), at)"},
 	}},
+	{name: "a tier that the policy doesn't name has no lane", by: "TestLadder|TestVersions", edits: []edit{
+		{"lane.go", "range tiers + 1 {", "range len(g.cfg.Policy.Retry) + 1 {"},
+	}},
 	{name: "retries take what slots they like", by: "TestShare", edits: []edit{
 		{"share.go", "(s.held < s.limit || !s.waiting)", "s.limit > 0"},
 	}},
