@@ -602,6 +602,7 @@ func TestGroup_AcknowledgesNothingThatIsNotStored(t *testing.T) {
 		}
 		g, _ := s.group(handle(settles), nil)
 		s.placeOne()
+		pass(time.Second) // so that they don't share a message
 		s.placeOne()
 		pass(20 * time.Second)
 		if unacked, _ := s.inHand(broker.StreamOrders, "payment"); unacked != 1 {
