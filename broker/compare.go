@@ -27,8 +27,9 @@ func (c *Conn) Compare(ctx context.Context, p Plan) ([]Change, error) {
 }
 
 // Survey looks at each stream and each durable of the plan's topology, and of the
-// tiers that the broker has beyond it, and changes nothing. It costs a question for each, to that one's leader, however much is
-// stored. When it fails, it returns what it has seen until then.
+// tiers that the broker has beyond it, and changes nothing. It costs a question for
+// each, to that one's leader, however much is stored. When it fails, it returns what it
+// has seen until then.
 func (c *Conn) Survey(ctx context.Context, p Plan) (Survey, error) {
 	var seen Survey
 	t, err := c.topology(ctx, p)
