@@ -69,21 +69,8 @@ func TestConnect_SaysThatJetStreamIsOff(t *testing.T) {
 	})
 }
 
-// freeAddr is where nobody listens.
-func freeAddr(t *testing.T) *net.TCPAddr {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener on loopback
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().(*net.TCPAddr)
-}
-
 func TestConnect_SaysThatNobodyAnswers(t *testing.T) {
-	addr := freeAddr(t).String()
+	const addr = "127.0.0.1:1" // which no one is given who asks for any port
 	_, err := broker.Connect(t.Context(), broker.Config{URL: "nats://anna:secret@" + addr + ", anna:secret@" + addr})
 	if !errors.Is(err, broker.ErrUnreachable) {
 		t.Fatalf("Connect = %v, want %v", err, broker.ErrUnreachable)
@@ -98,12 +85,8 @@ func TestConnect_SaysThatNobodyAnswers(t *testing.T) {
 
 // A server that refuses us is there.
 func TestConnect_SaysThatItIsRefused(t *testing.T) {
-	addr := freeAddr(t)
-	brokertest.StartWith(t, func(o *server.Options) {
-		o.Username, o.Password = "anna", "secret"
-		o.DontListen, o.Host, o.Port = false, "127.0.0.1", addr.Port
-	})
-	_, err := broker.Connect(t.Context(), broker.Config{URL: "nats://anna:wrong@" + addr.String()})
+	srv := brokertest.StartListening(t, func(o *server.Options) { o.Username, o.Password = "anna", "secret" })
+	_, err := broker.Connect(t.Context(), broker.Config{URL: strings.Replace(srv.URL(), "//", "//anna:wrong@", 1)})
 	if !errors.Is(err, broker.ErrServer) || errors.Is(err, broker.ErrUnreachable) || !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("Connect = %v, want %v with %v", err, broker.ErrServer, nats.ErrAuthorization)
 	}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/watertight-go/watertight/broker"
@@ -79,17 +77,8 @@ func worker(url string) int {
 
 // A handler that calls os.Exit, in processes that really end.
 func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener on loopback
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	conn := brokertest.StartWith(t, func(o *server.Options) {
-		o.DontListen, o.Host, o.Port = false, "127.0.0.1", port
-	}).Connect()
+	server := brokertest.StartListening(t, nil)
+	conn := server.Connect()
 	plan := planOf(order.Payment)
 	ackWait := consumer.AckWait(workerTimeout, workerSettle)
 	for i := range plan.Services {
@@ -119,7 +108,7 @@ func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
 	crashes := 0
 	for {
 		cmd := exec.CommandContext(ctx, os.Args[0])
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=nats://127.0.0.1:%d", workerURL, port), workerPoison+"="+poison)
+		cmd.Env = append(os.Environ(), workerURL+"="+server.URL(), workerPoison+"="+poison)
 		cmd.Stderr = os.Stderr
 		stdin, err := cmd.StdinPipe()
 		if err != nil {

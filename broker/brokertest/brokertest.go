@@ -62,6 +62,18 @@ func StartWith(t testing.TB, change func(*server.Options)) *Server {
 	return start(t, t.TempDir(), change)
 }
 
+// StartListening is StartWith on a port of 127.0.0.1 that was free, for other
+// processes and for connections that name an address. A restart takes another.
+func StartListening(t testing.TB, change func(*server.Options)) *Server {
+	t.Helper()
+	return StartWith(t, func(o *server.Options) {
+		o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
+		if change != nil {
+			change(o)
+		}
+	})
+}
+
 // StartUsers is Start with users, who may do anything but publish to the subjects
 // that are denied to them. A user's password is the name:
 // nats.UserInfo("viewer", "viewer").
@@ -140,6 +152,9 @@ func (s *Server) Stop() {
 
 // Store is the folder of the server's file store.
 func (s *Server) Store() string { return s.store }
+
+// URL is where a server of StartListening is.
+func (s *Server) URL() string { return s.ns.Load().ClientURL() }
 
 // Connect returns a connection of its own, which the test's end closes.
 func (s *Server) Connect(opts ...nats.Option) *broker.Conn {

@@ -120,3 +120,15 @@ func TestStartWith_ChangesTheOptions(t *testing.T) {
 		s.Restart()
 	}
 }
+
+func TestStartListening_IsReachedByItsURL(t *testing.T) {
+	a, b := brokertest.StartListening(t, nil), brokertest.StartListening(t, nil)
+	if a.URL() == b.URL() {
+		t.Fatalf("two servers listen on %s", a.URL())
+	}
+	c, err := broker.Connect(t.Context(), broker.Config{URL: a.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
