@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/watertight-go/watertight/broker"
@@ -29,10 +30,10 @@ const (
 // died is how a worker's process ends at the poison.
 const died = 3
 
-// Of a worker's group.
+// Of a worker's group: longer than any machine stalls, as nothing waits for it.
 const (
-	workerTimeout = 200 * time.Millisecond
-	workerSettle  = 200 * time.Millisecond
+	workerTimeout = 30 * time.Second
+	workerSettle  = 30 * time.Second
 )
 
 // worker is a process of one group, until its standard input ends.
@@ -94,7 +95,7 @@ func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
 		s.placeOne()
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	written := make(chan deadletter.Letter, 1)
 	go func() {
@@ -126,7 +127,7 @@ func TestSuspect_OsExitCostsOneOrder(t *testing.T) {
 				t.Fatalf("the worker ended with %v after %d crashes, want exit status %d", err, crashes, died)
 			}
 			crashes++
-			s.expire(ackWait)
+			s.expire(ctx, ackWait)
 			continue
 		case l := <-written:
 			equal(t, "order of the letter", l.Hop.OrderID, poison)
@@ -179,35 +180,44 @@ func (s *shop) awaitSettled(ctx context.Context) {
 // expire ends the wait for acknowledgements that a dead worker left behind, so
 // that the test needn't wait for it: while the ack wait is short, all of them are
 // delivered, to us, and handed back.
-func (s *shop) expire(ackWait time.Duration) {
+func (s *shop) expire(ctx context.Context, ackWait time.Duration) {
 	s.t.Helper()
-	c, err := s.conn.JetStream().Consumer(s.t.Context(), broker.StreamOrders, "payment")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	cfg := c.CachedInfo().Config
-	hold := c.CachedInfo().NumAckPending
-	cfg.AckWait = time.Millisecond
-	if c, err = s.conn.JetStream().UpdateConsumer(s.t.Context(), broker.StreamOrders, cfg); err != nil {
-		s.t.Fatal(err)
-	}
-	cfg.AckWait = ackWait
-	seen := make(map[uint64]jetstream.Msg)
-	for len(seen) < hold {
-		m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+	set := func(wait time.Duration) jetstream.Consumer {
+		c, err := s.conn.JetStream().Consumer(ctx, broker.StreamOrders, "payment")
 		if err != nil {
-			break // the broker had acknowledgements to read still
+			s.t.Fatal(err)
+		}
+		cfg := c.CachedInfo().Config
+		cfg.AckWait = wait
+		if c, err = s.conn.JetStream().UpdateConsumer(ctx, broker.StreamOrders, cfg); err != nil {
+			s.t.Fatal(err)
+		}
+		return c
+	}
+	c := set(time.Millisecond)
+	held := make(map[uint64]jetstream.Msg)
+	for {
+		// The worker's last acknowledgements may be on their way: what is unacknowledged
+		// is asked again and again.
+		unacked, _ := s.inHand(broker.StreamOrders, "payment")
+		if len(held) >= unacked {
+			break
+		}
+		m, err := c.Next(jetstream.FetchMaxWait(100 * time.Millisecond))
+		if errors.Is(err, nats.ErrTimeout) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			s.t.Fatalf("%d of %d unacknowledged orders had: %v", len(held), unacked, err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		seen[meta.Sequence.Stream] = m
+		held[meta.Sequence.Stream] = m
 	}
-	if _, err = s.conn.JetStream().UpdateConsumer(s.t.Context(), broker.StreamOrders, cfg); err != nil {
-		s.t.Fatal(err)
-	}
-	for _, m := range seen {
+	set(ackWait)
+	for _, m := range held {
 		if err := m.Nak(); err != nil {
 			s.t.Fatal(err)
 		}
