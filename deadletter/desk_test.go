@@ -367,6 +367,7 @@ func TestDesk_WatchMissesNothingWhenTheBrokerRestarts(t *testing.T) {
 				time.Sleep(time.Second)
 				for range 3 {
 					srv.Restart()
+					synctest.Wait()             // the writer knows that its connection is gone
 					for writer.Check() != nil { // the writer may be back before the watcher
 						time.Sleep(time.Millisecond)
 					}
