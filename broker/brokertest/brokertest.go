@@ -1,5 +1,5 @@
 // Package brokertest gives each test a broker of its own: a real NATS server in
-// the process, with a file store in the test's folder and no port. It also runs
+// the process, with a file store, in memory if there is room, and no port. It also runs
 // inside a testing/synctest bubble, where hours of waiting take milliseconds:
 //
 //	func TestMain(m *testing.M) { brokertest.Main(m) }
@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,9 +29,13 @@ import (
 
 // Main runs a package's tests. It is needed where a server runs inside a
 // synctest bubble: the server's clock service is one goroutine a process, and
-// must not be started within a bubble.
+// must not be started within a bubble. It also removes what killed tests have left
+// in memory, and has garbage collected less often, since a server's start makes
+// much of it and keeps little.
 func Main(m *testing.M) {
 	ats.Register()
+	sweep()
+	debug.SetGCPercent(400)
 	os.Exit(m.Run())
 }
 
@@ -52,14 +57,14 @@ type Server struct {
 // Start returns a running server, which the test's end stops.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return start(t, t.TempDir(), nil)
+	return start(t, folder(t), nil)
 }
 
 // StartWith is Start with options that the test changes: a small max_payload,
 // users with permissions.
 func StartWith(t testing.TB, change func(*server.Options)) *Server {
 	t.Helper()
-	return start(t, t.TempDir(), change)
+	return start(t, folder(t), change)
 }
 
 // StartListening is StartWith on a port of 127.0.0.1 that was free, for other
@@ -125,8 +130,12 @@ func (s *Server) Restart() {
 		JetStream:  true,
 		StoreDir:   s.store,
 		MaxPayload: 2 << 20,
-		NoSigs:     true,
-		NoLog:      true,
+
+		// Streams reserve what there may not be, and use next to nothing of it.
+		JetStreamMaxStore: 1 << 40,
+
+		NoSigs: true,
+		NoLog:  true,
 	}
 	if s.change != nil {
 		s.change(opts)

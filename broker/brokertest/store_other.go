@@ -1,0 +1,9 @@
+//go:build !linux
+
+package brokertest
+
+import "testing"
+
+func inMemory(testing.TB) string { return "" }
+
+func sweep() {}
