@@ -97,7 +97,7 @@ var consumerMutants = []mutant{
 		{"refusal.go", "max(time.Until(at), slotPause), breakerOpen", "min(time.Until(at), slotPause), breakerOpen"},
 	}},
 	{name: "more is taken than there are slots", by: "TestGroup_NeverHolds|TestGroup_Takes", edits: []edit{
-		{"fresh.go", "int64(slots)*int64(windowTime)/max(1, p.mean.Load())", "int64(slots)*int64(windowTime)"},
+		{"fresh.go", "(int64(g.slots)*int64(windowTime)+mean/2)/mean", "int64(g.slots)*int64(windowTime)+mean"},
 	}},
 	{name: "a late result settles", by: "TestGhost", edits: []edit{
 		{"delivery.go", "\tg.tally.late()\n", "\tg.tally.late()\n\tdefer g.settle(d, err)\n"},
