@@ -51,9 +51,9 @@ func newLoad(a *app) *cobra.Command {
 		Long: `Place orders at a rate and measure every service end to end.
 
 It is an open loop: an order is due at its time, whatever became of those before,
-and latency counts from then until the service's outcome is stored. An order that
-isn't settled when the load ends (and 0.2 s) counts with its age; the accounting
-waits for it, for --drain at most.
+and latency counts from then until the service's outcome is stored, that of an ack
+until the broker has said that it has the order. What hasn't come when the load ends
+(and 0.2 s) counts with its age; the accounting waits for outcomes, for --drain at most.
 
 A fault is TARGET=FAULT@START+LENGTH, such as payment=hang:50%@10s+15s, and is
 switched on the simulator (--sim-admin), which describes faults in 'sim --help'.

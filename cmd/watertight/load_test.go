@@ -34,6 +34,9 @@ func TestLoad_AccountsForEveryOrder(t *testing.T) {
 	if o := report.Sent; o.Due != 400 || o.Sent != 400 || o.Stored != 400 || o.Failed != 0 || o.Unknown != 0 || o.Malformed < 20 || o.Malformed > 60 {
 		t.Errorf("orders: got %+v, want 400, all stored, about 40 of them malformed", o)
 	}
+	if a := report.Acks; a.P50 <= 0 || a.P99 < a.P50 || a.Max < a.P99 {
+		t.Errorf("acks: got %+v, want times that grow", a)
+	}
 	if len(report.Services) != len(order.Services()) {
 		t.Fatalf("got %d services, want %d", len(report.Services), len(order.Services()))
 	}
@@ -54,7 +57,7 @@ func TestLoad_JudgesThresholds(t *testing.T) {
 		if r.code == exitPartly && strings.Contains(r.stdout, "INCONCLUSIVE") {
 			continue
 		}
-		r.want(t, exitThreshold, "Verdict: THRESHOLD CROSSED.", "ok    notification.finished>=0%", "FAIL  payment.p50<1ns", "ACCOUNTING 70 due, 70 sent = 70 stored")
+		r.want(t, exitThreshold, "Verdict: THRESHOLD CROSSED.", "ok    notification.finished>=0%", "FAIL  payment.p50<1ns", "ACCOUNTING 70 due, 70 sent = 70 stored", "The broker acknowledged orders after p50 ")
 		return
 	}
 	t.Fatal("20 runs were inconclusive")

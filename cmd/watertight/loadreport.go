@@ -19,7 +19,8 @@ type loadReport struct {
 	Verdict    string          `json:"verdict"` // "ok", "threshold crossed", "inconclusive", "orders refused"
 	Causes     []string        `json:"causes,omitempty"`
 	Seconds    float64         `json:"seconds"`
-	Lateness   latenessView    `json:"generator_lateness"`
+	Lateness   delayView       `json:"generator_lateness"`
+	Acks       delayView       `json:"ack_latency"`
 	Sent       sentView        `json:"orders"`
 	Services   []loadService   `json:"services"`
 	Thresholds []thresholdView `json:"thresholds,omitempty"`
@@ -27,10 +28,15 @@ type loadReport struct {
 	cfg loadConfig
 }
 
-type latenessView struct {
-	W99 float64 `json:"w99_ms"`
+type delayView struct {
+	P50 float64 `json:"p50_ms"`
 	P99 float64 `json:"p99_ms"`
 	Max float64 `json:"max_ms"`
+	W99 float64 `json:"w99_ms"`
+}
+
+func delayOf(d load.Delay) delayView {
+	return delayView{figure.MS(d.P50), figure.MS(d.P99), figure.MS(d.Max), figure.MS(d.W99)}
 }
 
 type sentView struct {
@@ -68,8 +74,8 @@ func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase) *loadRepor
 	late, stats, counts := j.Lateness(phase), j.Stats(phase), j.Counts()
 	r := &loadReport{
 		cfg: cfg, Seconds: phase.To.Sub(phase.From).Seconds(),
-		Lateness: latenessView{figure.MS(late.W99), figure.MS(late.P99), figure.MS(late.Max)},
-		Sent:     sentView{counts.Due, counts.Sent, counts.Stored, counts.Failed, counts.Unknown + counts.Waiting, counts.Malformed},
+		Lateness: delayOf(late), Acks: delayOf(j.Acks(phase)),
+		Sent: sentView{counts.Due, counts.Sent, counts.Stored, counts.Failed, counts.Unknown + counts.Waiting, counts.Malformed},
 	}
 	for i, a := range j.Accounts() {
 		s := stats[i]
@@ -145,6 +151,7 @@ func (r *loadReport) text(w io.Writer) {
 		rows = append(rows, []string{s.Service, ms(s.P50), ms(s.P99), ms(s.Max), ms(s.W50), ms(s.W99), ms(s.Naive99), figure.Percent(s.Finished)})
 	}
 	_ = figure.Columns(w, rows...) // a strings.Builder takes everything
+	fmt.Fprintf(w, "  The broker acknowledged orders after p50 %s, p99 %s, at most %s, from the intended send as well.\n", ms(r.Acks.P50), ms(r.Acks.P99), ms(r.Acks.Max))
 	fmt.Fprintf(w, "  The generator was itself late by %s (windows' p99), p99 %s, at most %s.\n", ms(r.Lateness.W99), ms(r.Lateness.P99), ms(r.Lateness.Max))
 
 	fmt.Fprintf(w, "\nACCOUNTING %s due, %s sent = %s stored + %s refused + %s without an answer; %s of them malformed\n",

@@ -13,7 +13,7 @@ import (
 type Phase struct {
 	Name     string
 	Window   load.Phase
-	Lateness load.Lateness
+	Lateness load.Delay
 	Stats    []load.Stats // in the order of Plan.Services; none of a phase that isn't judged
 }
 

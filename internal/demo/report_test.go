@@ -27,7 +27,7 @@ func result(change func(*demo.Measured)) demo.Result {
 	phase := func(name string, from, to int, pick func(demo.Isolation) load.Stats) demo.Phase {
 		ph := demo.Phase{Name: name, Window: load.Phase{From: start.Add(time.Duration(from) * time.Second), To: start.Add(time.Duration(to) * time.Second)}}
 		if pick != nil {
-			ph.Lateness = load.Lateness{Orders: 300 * (to - from), P99: ms}
+			ph.Lateness = load.Delay{Orders: 300 * (to - from), P99: ms}
 			for _, i := range m.Isolation {
 				ph.Stats = append(ph.Stats, pick(i))
 			}

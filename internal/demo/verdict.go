@@ -19,7 +19,7 @@ type Isolation struct {
 // Measured is all that the verdict hangs on.
 type Measured struct {
 	Isolation []Isolation   // in the order of Plan.Services
-	Lateness  time.Duration // the generator's own, as load.Lateness.W99, the worst of the judged phases
+	Lateness  time.Duration // the generator's own, W99 of load.Delay, the worst of the judged phases
 	Lost      int           // orders that are nowhere, all services together
 }
 
@@ -49,7 +49,7 @@ type Verdict struct {
 	Rules  []Rule   // those of held first, then those of proven
 }
 
-// QuietLateness is how late a load generator may be itself, by load.Lateness.W99, for
+// QuietLateness is how late a load generator may be itself, by W99 of load.Delay, for
 // what it measured to mean anything.
 const QuietLateness = 5 * time.Millisecond
 

@@ -102,6 +102,7 @@ type Record struct {
 	State    State
 	Intended time.Time
 	Sent     time.Time // zero before it is sent
+	Acked    time.Time // when the broker said that it is stored; zero: it didn't
 	Seq      uint64    // in broker.StreamOrders; zero unless Stored
 
 	// Endings is what the services did, in the order of NewJournal. The slice
@@ -156,7 +157,7 @@ func (j *Journal) view(i int, endings []Ending) Record {
 	r := j.record(i)
 	v := Record{
 		Index: i, Kind: r.kind, State: r.state, Seq: r.seq,
-		Intended: instant(r.intended), Sent: instant(r.sent), Endings: endings, id: r.id,
+		Intended: instant(r.intended), Sent: instant(r.sent), Acked: instant(r.acked), Endings: endings, id: r.id,
 	}
 	for s := range endings {
 		m := j.mark(i, s)

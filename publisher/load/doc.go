@@ -5,7 +5,7 @@
 //	  seed   │ intended, sent, acked                      │
 //	         ▼                                            ▼
 //	      Journal ◀──────────────────────────────────── Follow
-//	         └──▶ Stats, Lateness, Counts, Accounts
+//	         └──▶ Stats, Lateness, Acks, Counts, Accounts
 //
 // It is an open loop: each order is due at its time, whether or not anything
 // before it was answered, and latency counts from then. A generator that waits

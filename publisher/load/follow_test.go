@@ -259,6 +259,9 @@ func TestFollow_AnOutcomeMayComeBeforeTheAck(t *testing.T) {
 					if r.State != load.Stored || r.Seq != uint64(i+1) {
 						t.Errorf("order %d is %v at %d, want stored at %d", i, r.State, r.Seq, i+1)
 					}
+					if r.Acked.IsZero() != lost {
+						t.Errorf("order %d was acknowledged at %v", i, r.Acked)
+					}
 				}
 			})
 		})

@@ -72,6 +72,7 @@ type record struct {
 	id       uuid.UUID
 	intended int64
 	sent     int64
+	acked    int64
 	seq      uint64
 	state    State
 	kind     Kind
@@ -166,11 +167,12 @@ func (j *Journal) sent(i int, id string, now int64) {
 }
 
 // answered says what the broker answered about order i.
-func (j *Journal) answered(i int, receipt broker.Receipt, err error) {
+func (j *Journal) answered(i int, receipt broker.Receipt, err error, now int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
 	case err == nil:
+		j.record(i).acked = now
 		j.stored(i, receipt.Seq)
 	case errors.Is(err, broker.ErrNotStored):
 		j.lost(i, Unknown)

@@ -148,7 +148,7 @@ func (r *runner) send(ctx context.Context) error {
 		}
 		r.journal.sent(i, m.ID, r.now())
 		r.broker.StoreAsync(m, func(receipt broker.Receipt, err error) {
-			r.journal.answered(i, receipt, err)
+			r.journal.answered(i, receipt, err, r.now())
 			<-r.window
 		})
 	}

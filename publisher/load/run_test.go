@@ -117,9 +117,9 @@ func TestRun_IsLateAndRecordsItButNeverSkips(t *testing.T) {
 		equal(t, "lateness", late, []time.Duration{0, 0, 0, 25 * ms, 15 * ms, 5 * ms, 0, 0, 0, 0})
 		start := all[0].Intended
 		equal(t, "summary", j.Lateness(load.Phase{From: start, To: start.Add(time.Second)}),
-			load.Lateness{Orders: 10, W99: 25 * ms, P50: 0, P99: 25 * ms, Max: 25 * ms})
+			load.Delay{Orders: 10, W99: 25 * ms, P50: 0, P99: 25 * ms, Max: 25 * ms})
 		equal(t, "summary of the end", j.Lateness(load.Phase{From: start.Add(40 * ms), To: start.Add(60 * ms)}),
-			load.Lateness{Orders: 2, P50: 5 * ms, P99: 15 * ms, Max: 15 * ms})
+			load.Delay{Orders: 2, P50: 5 * ms, P99: 15 * ms, Max: 15 * ms})
 	})
 }
 

@@ -170,30 +170,40 @@ func (j *Journal) Stats(p Phase) []Stats {
 	return stats
 }
 
-// Lateness is how late the generator itself was with the orders of a phase,
-// malformed ones included: from the intended send to the actual. An order
-// that isn't sent at the cut counts with its age then.
-type Lateness struct {
+// Delay is how long after the intended send something happened to the orders of a
+// phase, malformed ones included. An order to which it didn't happen by the cut
+// counts with its age then.
+type Delay struct {
 	Orders        int
 	W99           time.Duration // the median over whole 1-s windows of the window's p99
 	P50, P99, Max time.Duration // of all orders
 }
 
-// Lateness returns the generator's lateness in a phase.
-func (j *Journal) Lateness(p Phase) Lateness {
-	size := j.size(p)
+// Lateness is how late the generator itself was in a phase: until the actual send.
+func (j *Journal) Lateness(p Phase) Delay {
+	return j.delay(p, func(r Record) time.Time { return r.Sent })
+}
+
+// Acks is how long the broker took to acknowledge the orders of a phase. One that it
+// refused was never acknowledged.
+func (j *Journal) Acks(p Phase) Delay {
+	return j.delay(p, func(r Record) time.Time { return r.Acked })
+}
+
+func (j *Journal) delay(p Phase, when func(Record) time.Time) Delay {
+	size, cut := j.size(p), p.To.Add(Grace)
 	all, w := make([]time.Duration, 0, size), newWindows(p, size)
 	for r := range j.between(p.From.UnixNano(), p.To.UnixNano()) {
-		sent := r.Sent
-		if sent.IsZero() {
-			sent = p.To.Add(Grace)
+		at := when(r)
+		if at.IsZero() || at.After(cut) {
+			at = cut
 		}
-		late := max(0, sent.Sub(r.Intended))
-		all = append(all, late)
-		w.add(r.Intended, late)
+		took := max(0, at.Sub(r.Intended))
+		all = append(all, took)
+		w.add(r.Intended, took)
 	}
 	slices.Sort(all)
-	return Lateness{Orders: len(all), W99: w.median(0.99), P50: quantile(all, 0.50), P99: quantile(all, 0.99), Max: quantile(all, 1)}
+	return Delay{Orders: len(all), W99: w.median(0.99), P50: quantile(all, 0.50), P99: quantile(all, 0.99), Max: quantile(all, 1)}
 }
 
 // size is about how many orders a phase has.

@@ -2,8 +2,10 @@ package load_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/order"
 	"github.com/watertight-go/watertight/publisher/load"
 )
@@ -142,6 +144,30 @@ func TestMeasure(t *testing.T) {
 			c.want.Service = order.Payment
 			got := load.Measure(order.Payment, load.Phase{From: noon, To: noon.Add(c.length)}, c.samples)
 			equal(t, "stats", got, c.want)
+		})
+	}
+}
+
+// An ack counts from the intended send, whatever the services do; what has none at
+// the cut, also as it was refused, counts with its age.
+func TestJournal_AcksCountFromTheIntendedSend(t *testing.T) {
+	second := time.Second
+	for name, c := range map[string]struct {
+		broker *pretended
+		want   load.Delay
+	}{
+		"a broker that answers":      {&pretended{delay: 3 * ms}, load.Delay{Orders: 4, W99: 3 * ms, P50: 3 * ms, P99: 3 * ms, Max: 3 * ms}},
+		"late sends":                 {&pretended{delay: 3 * ms, stall: map[int]time.Duration{0: 270 * ms}}, load.Delay{Orders: 4, W99: 23 * ms, P50: 3 * ms, P99: 23 * ms, Max: 23 * ms}},
+		"acks after the cut":         {&pretended{delay: 2 * second}, load.Delay{Orders: 4, W99: 1200 * ms, P50: 700 * ms, P99: 1200 * ms, Max: 1200 * ms}},
+		"a broker that is full":      {&pretended{err: broker.ErrFull}, load.Delay{Orders: 4, W99: 1200 * ms, P50: 700 * ms, P99: 1200 * ms, Max: 1200 * ms}},
+		"a broker that doesn't know": {&pretended{err: broker.ErrNotStored}, load.Delay{Orders: 4, W99: 1200 * ms, P50: 700 * ms, P99: 1200 * ms, Max: 1200 * ms}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				j, _ := run(t, c.broker, load.Config{Profile: load.Steady(4), Duration: second}, time.Minute)
+				equal(t, "acks", j.Acks(load.Phase{From: start, To: start.Add(second)}), c.want)
+			})
 		})
 	}
 }
