@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -87,42 +88,58 @@ func (s *switches) reach(ctx context.Context) error {
 	return s.do(ctx, http.MethodGet, "/faults", nil)
 }
 
-// follow switches each fault on and off at its time. What is on when ctx ends is
-// switched off.
+// follow switches each fault on and off at its time. What it may have switched on
+// and not off when ctx ends, or when a switch fails, it switches off.
 func (s *switches) follow(ctx context.Context, start time.Time, plan []plannedFault) error {
+	on := make(map[sim.Target]bool)
+	err := s.steps(ctx, start, plan, on)
+	var still []error
+	for _, target := range slices.Sorted(maps.Keys(on)) {
+		if off := s.clear(context.WithoutCancel(ctx), target); off != nil {
+			still = append(still, fmt.Errorf("switch off %s, which may be on still: %w", target, off))
+		}
+	}
+	if len(still) > 0 {
+		return errors.Join(still...)
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the load has ended, and all is switched off
+	}
+	return err
+}
+
+// steps goes through the plan. on has what may be on when it returns.
+func (s *switches) steps(ctx context.Context, start time.Time, plan []plannedFault, on map[sim.Target]bool) error {
 	type step struct {
 		at time.Time
-		do func(context.Context) error
+		do func() error
 	}
 	var steps []step
 	for _, p := range plan {
-		steps = append(steps,
-			step{start.Add(p.from), func(ctx context.Context) error { return s.set(ctx, p.target, p.faults) }},
-			step{start.Add(p.to), func(ctx context.Context) error { return s.clear(ctx, p.target) }})
+		begin := func() error {
+			err := s.set(ctx, p.target, p.faults)
+			if !errors.Is(err, errRefused) {
+				on[p.target] = true // also when the answer didn't come
+			}
+			return err
+		}
+		end := func() error {
+			err := s.clear(ctx, p.target)
+			if err == nil {
+				delete(on, p.target)
+			}
+			return err
+		}
+		steps = append(steps, step{start.Add(p.from), begin}, step{start.Add(p.to), end})
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return a.at.Compare(b.at) })
 	for _, next := range steps {
-		err := until(ctx, next.at)
-		if err == nil {
-			err = next.do(ctx)
+		if err := until(ctx, next.at); err != nil {
+			return err
 		}
-		if err == nil {
-			continue
+		if err := next.do(); err != nil {
+			return err
 		}
-		last := context.WithoutCancel(ctx)
-		var on []error
-		for _, p := range plan {
-			if off := s.clear(last, p.target); off != nil {
-				on = append(on, fmt.Errorf("switch off %s, which may be on still: %w", p.target, off))
-			}
-		}
-		if len(on) > 0 {
-			return errors.Join(on...)
-		}
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the load has ended, and all is switched off
-		}
-		return err
 	}
 	return nil
 }
@@ -138,6 +155,8 @@ func (s *switches) set(ctx context.Context, t sim.Target, fs sim.Faults) error {
 func (s *switches) clear(ctx context.Context, t sim.Target) error {
 	return s.do(ctx, http.MethodDelete, "/faults/"+string(t), nil)
 }
+
+var errRefused = errors.New("the simulator refused")
 
 func (s *switches) do(ctx context.Context, method, path string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, method, s.admin+path, bytes.NewReader(body))
@@ -158,7 +177,7 @@ func (s *switches) do(ctx context.Context, method, path string, body []byte) err
 			Detail string `json:"detail"`
 		}
 		_ = json.Unmarshal(said, &problem) // the status says it as well
-		return fmt.Errorf("the simulator refused %s %s: %s %s", method, path, resp.Status, printable(problem.Detail))
+		return fmt.Errorf("%w %s %s: %s %s", errRefused, method, path, resp.Status, printable(problem.Detail))
 	}
 	return nil
 }
