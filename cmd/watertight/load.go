@@ -60,8 +60,9 @@ switched on the simulator (--sim-admin), which describes faults in 'sim --help'.
 A threshold is SERVICE.FIGURE<VALUE; figures are p50, p99 and max over the whole
 load, w50 and w99 (medians of 1-s windows), and finished (a share).
 
-Exit code 0: done, and all thresholds hold; 99: one doesn't; 5: the generator
-itself couldn't keep its schedule, so nothing is judged; 1: an order was refused.`,
+Exit code 0: done, and all thresholds hold; 99: one doesn't; 5: nothing is judged, as
+the generator itself couldn't keep its schedule or was stopped; 130: by Ctrl-C; 1: an
+order was refused, or the run failed.`,
 		Example: `  watertight load --rate 300 --duration 30s
   watertight load --rate 500 --duration 1m --profile sale --threshold 'notification.p99<50ms'
   watertight load --rate 300 --duration 40s --sim-admin http://127.0.0.1:8091 --fault payment=hang@10s+15s`,
@@ -117,7 +118,7 @@ func (c *loadConfig) complete() error {
 	return err
 }
 
-// load runs and reports. A run that is interrupted reports what was measured.
+// load runs and reports. A run that is cut short reports what was measured.
 func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	log := a.logger()
 	conn, err := a.connect(ctx, log)
@@ -171,18 +172,25 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	}
 	endWatching()
 	failed = errors.Join(failed, watchers.Wait())
-	end := start.Add(cfg.duration)
-	if now := time.Now(); now.Before(end) {
-		end = now // interrupted
+	var short []string
+	if ctx.Err() != nil {
+		short = append(short, "it was interrupted")
 	}
-	r := newLoadReport(cfg, journal, load.Phase{From: start, To: end})
+	if failed != nil {
+		short = append(short, "it failed: "+firstLine(failed))
+	}
+	end := min(cfg.duration, max(0, time.Since(start)))
+	r := newLoadReport(cfg, journal, load.Phase{From: start, To: start.Add(end)}, short)
 	if err := a.printLoad(r); err != nil {
 		return err
 	}
 	if failed != nil {
 		return failed // the figures above are of what there was
 	}
-	return errors.Join(ended(ctx), r.verdict())
+	if err := ended(ctx); exitCode(err) != exitOK {
+		return err
+	}
+	return r.verdict() // also after SIGTERM: what was cut short hasn't passed
 }
 
 // watchLoad prints a line a second.

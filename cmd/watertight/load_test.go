@@ -83,22 +83,34 @@ func TestLoad_SwitchesFaults(t *testing.T) {
 	}
 
 	program(t, "", "load", "-s", url, "--duration", "4s", "--sim-admin", "http://127.0.0.1:1", "--fault", "payment=errors@1s+1s").want(t, exitFailure, "ask the simulator")
-	program(t, "", "load", "-s", url, "--duration", "2s", "--rate", "1", "--sim-admin", admin, "--fault", "payment=deaf@1s+1s").want(t, exitFailure, "the simulator refused PUT /faults/payment: 422", "no handler of this process can be deaf")
+	program(t, "", "load", "-s", url, "--duration", "2s", "--rate", "1", "--sim-admin", admin, "--fault", "payment=deaf@1s+1s").want(t, exitFailure,
+		"Verdict: INCONCLUSIVE.", "because it failed: the simulator refused", "the simulator refused PUT /faults/payment: 422", "no handler of this process can be deaf")
 }
 
-func TestLoad_InterruptedLeavesNoFault(t *testing.T) {
-	t.Parallel()
+// Also by SIGTERM, which is a graceful stop, but no load that has passed.
+func TestLoad_InterruptedJudgesNothingAndLeavesNoFault(t *testing.T) {
+	for by, want := range map[syscall.Signal]int{syscall.SIGINT: exitInterrupted, syscall.SIGTERM: exitPartly} {
+		t.Run(by.String(), func(t *testing.T) {
+			t.Parallel()
+			interruptLoad(t, by, want)
+		})
+	}
+}
+
+func interruptLoad(t *testing.T, by syscall.Signal, want int) {
+	t.Helper()
 	s := newShop(t)
 	_, url, _ := s.serve()
-	p := start(t, "load", "-s", url, "--rate", "50", "--duration", "1m", "--sim-admin", s.world.AdminURL(), "--fault", "payment=hang@0s+1m")
+	p := start(t, "load", "-s", url, "--rate", "50", "--duration", "1m", "--sim-admin", s.world.AdminURL(), "--fault", "payment=hang@0s+1m",
+		"--threshold", "payment.finished>=0%", "--threshold", "payment.p50<1ns")
 	p.await(" s  load")
 	p.await(" s  load")
 	if got := s.world.Faults()[sim.Payment]; len(got) != 1 {
 		t.Errorf("during the load payment has the fault %v, want one", got)
 	}
-	p.signal(syscall.SIGINT)
-	if code := p.wait(); code != exitInterrupted {
-		t.Errorf("exit code: got %d, want %d", code, exitInterrupted)
+	p.signal(by)
+	if code := p.wait(); code != want {
+		t.Errorf("exit code: got %d, want %d", code, want)
 	}
 	if got := s.world.Faults()[sim.Payment]; len(got) != 0 {
 		t.Errorf("afterwards payment has the fault %v", got)
@@ -107,7 +119,13 @@ func TestLoad_InterruptedLeavesNoFault(t *testing.T) {
 	for len(p.lines) > 0 {
 		said = append(said, <-p.lines)
 	}
-	if text := strings.Join(said, "\n"); !strings.Contains(text, "ACCOUNTING") {
-		t.Errorf("it didn't report what was measured:\n%s", text)
+	text := strings.Join(said, "\n")
+	for _, want := range []string{"Verdict: INCONCLUSIVE.", "because it was interrupted", "ACCOUNTING", "not judged  payment.finished>=0%", "not judged  payment.p50<1ns"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it didn't say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
 	}
 }

@@ -67,13 +67,15 @@ type loadService struct {
 
 type thresholdView struct {
 	Threshold string `json:"threshold"`
-	OK        bool   `json:"ok"`
+	OK        *bool  `json:"ok,omitempty"` // nil: not judged
 }
 
-func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase) *loadReport {
+// newLoadReport reports on a phase. What cut the run short, if anything did, leaves
+// nothing to judge.
+func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase, short []string) *loadReport {
 	late, stats, counts := j.Lateness(phase), j.Stats(phase), j.Counts()
 	r := &loadReport{
-		cfg: cfg, Seconds: phase.To.Sub(phase.From).Seconds(),
+		cfg: cfg, Causes: short, Seconds: phase.To.Sub(phase.From).Seconds(),
 		Lateness: delayOf(late), Acks: delayOf(j.Acks(phase)),
 		Sent: sentView{counts.Due, counts.Sent, counts.Stored, counts.Failed, counts.Unknown + counts.Waiting, counts.Malformed},
 	}
@@ -92,9 +94,12 @@ func newLoadReport(cfg loadConfig, j *load.Journal, phase load.Phase) *loadRepor
 	}
 	crossed := false
 	for _, t := range cfg.limits {
-		ok := t.Holds(stats)
-		crossed = crossed || !ok
-		r.Thresholds = append(r.Thresholds, thresholdView{t.String(), ok})
+		view := thresholdView{Threshold: t.String()}
+		if len(r.Causes) == 0 {
+			view.OK = new(t.Holds(stats))
+			crossed = crossed || !*view.OK
+		}
+		r.Thresholds = append(r.Thresholds, view)
 	}
 	switch {
 	case counts.Failed > 0:
@@ -166,11 +171,14 @@ func (r *loadReport) text(w io.Writer) {
 		fmt.Fprintln(w, "\nTHRESHOLDS")
 	}
 	for _, t := range r.Thresholds {
-		mark := "ok  "
-		if !t.OK {
+		mark := "ok"
+		switch {
+		case t.OK == nil:
+			mark = "not judged"
+		case !*t.OK:
 			mark = "FAIL"
 		}
-		fmt.Fprintf(w, "  %s  %s\n", mark, t.Threshold)
+		fmt.Fprintf(w, "  %-4s  %s\n", mark, t.Threshold)
 	}
 }
 
