@@ -66,6 +66,7 @@ func TestLoad_JudgesThresholds(t *testing.T) {
 func TestLoad_SwitchesFaults(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
+	s.args = append(s.args, "--timeout", "1m") // a machine that stalls is no fault of notification
 	_, url, _ := s.serve()
 	admin := s.world.AdminURL()
 	r := program(t, "", "load", "-s", url, "--rate", "50", "--duration", "4s", "--sim-admin", admin, "--fault", "payment=errors@1s+1s", "-o", "json")
