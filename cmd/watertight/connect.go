@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -72,29 +71,6 @@ func (a *app) self(args string) string {
 		program = "go run ./cmd/watertight"
 	}
 	return program + " " + args
-}
-
-// buildVersion is set by the linker where the commit can't be seen, as in an image.
-var buildVersion string
-
-// version is the module's version, or the commit it was built from.
-func version() string {
-	if buildVersion != "" {
-		return buildVersion
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
-	}
-	return "devel"
 }
 
 // instance names this process in dead letters.

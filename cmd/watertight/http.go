@@ -10,8 +10,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+
+	"github.com/watertight-go/watertight/consumer"
+	"github.com/watertight-go/watertight/order"
 )
 
 // check is one thing that has to be in order for a process to work.
@@ -30,6 +34,25 @@ type health struct {
 type healthView struct {
 	Status  string            `json:"status"` // "ok" or "unavailable"
 	Reasons map[string]string `json:"reasons,omitempty"`
+}
+
+// add adds a service: it is ready when its group is, and lives until that has been
+// flooded for so long.
+func (h *health) add(name order.Service, g *consumer.Group, floodedExit time.Duration) {
+	h.ready = append(h.ready, check{string(name), g.Check})
+	h.live = append(h.live, check{string(name), func() error { return flooded(g, floodedExit) }})
+}
+
+// newRegistry returns a registry of metrics with those of the process.
+func newRegistry() *prometheus.Registry {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "watertight", Name: "build_info", Help: "Always 1; the label says which program this is.",
+		ConstLabels: prometheus.Labels{"version": version()},
+	})
+	info.Set(1)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
+	return reg
 }
 
 func (h *health) handler(reg *prometheus.Registry) http.Handler {

@@ -141,29 +141,14 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 		return err
 	}
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWatching()
 	watchers, watching := errgroup.WithContext(watching)
-	defer func() { endWatching(); _ = watchers.Wait() }()
 	watchers.Go(func() error { return load.Follow(watching, conn, journal, from) })
-
 	start := time.Now().Add(100 * time.Millisecond)
 	watchers.Go(func() error { return a.watchLoad(watching, journal, start) })
-	sending, endSending := context.WithDeadline(ctx, start.Add(cfg.duration))
-	defer endSending()
-	faulted := make(chan error, 1)
-	go func() { faulted <- switches.follow(sending, start, cfg.plan) }()
-	// Whatever is due is sent, also late; but not for ever.
-	late, give := context.WithDeadline(ctx, start.Add(cfg.duration+cfg.drain))
-	defer give()
-	failed := load.Run(late, way, journal, load.Config{
-		Profile: profiles[cfg.profile](cfg.rate, cfg.duration), Start: start, Duration: cfg.duration,
-		Orders: load.Orders{Seed: cfg.seed, Malformed: cfg.malformed},
-	})
-	if failed != nil {
-		endSending() // and the faults
-	}
-	failed = errors.Join(failed, <-faulted)
 
-	if ctx.Err() == nil && failed == nil {
+	failed := cfg.send(ctx, way, switches, journal, start)
+	if failed == nil {
 		drain, cancel := context.WithTimeout(ctx, cfg.drain)
 		if err := journal.Wait(drain, order.Services()...); err != nil && ctx.Err() == nil {
 			log.Warn().Str("event", "load.not_drained").Dur("drain_ms", cfg.drain).Msg("orders are still on their way; they are counted as open")
@@ -172,6 +157,30 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 	}
 	endWatching()
 	failed = errors.Join(failed, watchers.Wait())
+	return a.reportLoad(ctx, cfg, journal, start, failed)
+}
+
+// send places the orders, with the faults at their times.
+func (c *loadConfig) send(ctx context.Context, way load.Broker, s *switches, j *load.Journal, start time.Time) error {
+	faulty, endFaults := context.WithDeadline(ctx, start.Add(c.duration))
+	defer endFaults()
+	faulted := make(chan error, 1)
+	go func() { faulted <- s.follow(faulty, start, c.plan) }()
+	// Whatever is due is sent, also late; but not for ever.
+	late, give := context.WithDeadline(ctx, start.Add(c.duration+c.drain))
+	defer give()
+	failed := load.Run(late, way, j, load.Config{
+		Profile: profiles[c.profile](c.rate, c.duration), Start: start, Duration: c.duration,
+		Orders: load.Orders{Seed: c.seed, Malformed: c.malformed},
+	})
+	if failed != nil {
+		endFaults()
+	}
+	return errors.Join(failed, <-faulted)
+}
+
+// reportLoad prints the report and returns what the exit code follows from.
+func (a *app) reportLoad(ctx context.Context, cfg loadConfig, j *load.Journal, start time.Time, failed error) error {
 	var short []string
 	if ctx.Err() != nil {
 		short = append(short, "it was interrupted")
@@ -180,7 +189,7 @@ func (a *app) load(ctx context.Context, cfg loadConfig) error {
 		short = append(short, "it failed: "+firstLine(failed))
 	}
 	end := min(cfg.duration, max(0, time.Since(start)))
-	r := newLoadReport(cfg, journal, load.Phase{From: start, To: start.Add(end)}, short)
+	r := newLoadReport(cfg, j, load.Phase{From: start, To: start.Add(end)}, short)
 	if err := a.printLoad(r); err != nil {
 		return err
 	}

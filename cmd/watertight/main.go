@@ -47,6 +47,21 @@ type stopped struct{ os.Signal }
 
 func (s stopped) Error() string { return "stopped by " + s.String() }
 
+// ended returns the signal that ended ctx, if one did.
+func ended(ctx context.Context) error {
+	if by, ok := errors.AsType[stopped](context.Cause(ctx)); ok {
+		return &exitError{exitCode(by), errSilent}
+	}
+	return nil
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {

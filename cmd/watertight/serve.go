@@ -7,16 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/watertight-go/watertight/audit"
 	"github.com/watertight-go/watertight/broker"
-	"github.com/watertight-go/watertight/broker/embedded"
 	"github.com/watertight-go/watertight/bulkhead"
 	"github.com/watertight-go/watertight/consumer"
 	"github.com/watertight-go/watertight/deadletter"
@@ -143,61 +139,48 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	}
 	defer world.close()
 
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	metrics := consumer.NewMetrics(reg)
+	reg := newRegistry()
 	deadletter.NewMetrics(reg, deadletter.New(conn, operator()), order.Services())
-	dog := newWatchdog(reg, log)
-
 	rejected := rejections.New(conn, rejections.Config{Log: log, Metrics: rejections.NewMetrics(reg), Instance: instance()})
-	helpers.Go(func() error { return rejected.Run(support) })
-
+	common := consumer.Config{
+		Policy:     consumer.Policy{Retry: cfg.retry},
+		Gate:       consumer.NewGate(),
+		Drain:      cfg.drain,
+		Log:        log,
+		Rejections: rejected,
+		Metrics:    consumer.NewMetrics(reg),
+		Instance:   instance(),
+		Version:    version(),
+	}
+	l, err := listen(ctx, cfg.listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close() //nolint:errcheck // it may be closed already
 	h := &health{ready: append([]check{{"broker", conn.Check}, {"stopping", func() error { return context.Cause(ctx) }}}, world.checks...)}
 	workers, working := errgroup.WithContext(ctx)
-	gate := consumer.NewGate()
 	for _, name := range cfg.services {
 		pool, err := bulkhead.New(poolConfig(name, cfg.slots, cfg.timeout, log, rejected))
 		if err != nil {
 			return err
 		}
 		defer drainPool(pool, log)
-		g, err := consumer.New(conn, consumer.Config{
-			Service:    name,
-			Handler:    world.handlers[name],
-			Policy:     consumer.Policy{Retry: cfg.retry},
-			Bulkhead:   pool,
-			Gate:       gate,
-			Drain:      cfg.drain,
-			Log:        log,
-			Rejections: rejected,
-			Metrics:    metrics,
-			Instance:   instance(),
-			Version:    version(),
-		})
+		of := common
+		of.Service, of.Handler, of.Bulkhead = name, world.handlers[name], pool
+		g, err := consumer.New(conn, of)
 		if err != nil {
 			return err
 		}
-		h.ready = append(h.ready, check{string(name), g.Check})
-		h.live = append(h.live, check{string(name), func() error { return flooded(g, cfg.floodedExit) }})
+		h.add(name, g, cfg.floodedExit)
 		workers.Go(func() error { return g.Run(working) })
 	}
-	l, err := listen(ctx, cfg.listen)
-	if err != nil {
-		return err
-	}
+	dog := newWatchdog(reg, log)
+	helpers.Go(func() error { return rejected.Run(support) })
 	helpers.Go(func() error { return serveHTTP(support, l, h.handler(reg), log) })
 	helpers.Go(func() error { return keepTrimmed(support, conn, log) })
 	helpers.Go(func() error { return audit.Watch(support, conn, plan, dog) })
 	workers.Go(func() error { return h.outlive(working, log) })
-	// A helper that fails takes the process down: half a service helps nobody.
-	workers.Go(func() error {
-		select {
-		case <-support.Done():
-			return context.Cause(support)
-		case <-working.Done():
-			return nil
-		}
-	})
+	workers.Go(func() error { return withHelp(working, support) })
 	log.Info().Str("event", "serve.started").Str("services", joined(cfg.services)).Str("nats", at).
 		Str("http", "http://"+l.Addr().String()).Int("slots", cfg.slots).Dur("timeout_ms", cfg.timeout).Msg("taking orders")
 
@@ -205,6 +188,17 @@ func (a *app) serve(ctx context.Context, cfg serveConfig) (err error) {
 	log.Info().Str("event", "serve.stopped").Msg("no order is being worked on; closing")
 	endSupport()
 	return errors.Join(failed, ignoreCanceled(helpers.Wait()), ended(ctx))
+}
+
+// withHelp returns nil when the work ends, and why a helper has failed when that
+// comes first, which takes the process down: half a service helps nobody.
+func withHelp(working, support context.Context) error {
+	select {
+	case <-support.Done():
+		return context.Cause(support)
+	case <-working.Done():
+		return nil
+	}
 }
 
 // logChanges says what was missing on the broker, and what differs.
@@ -221,105 +215,4 @@ func (a *app) logChanges(log zerolog.Logger, changes []broker.Change) {
 	if created > 0 {
 		log.Info().Str("event", "topology.created").Int("created", created).Msg("streams and durables were missing and have been created")
 	}
-}
-
-// ended returns the signal that ended ctx, if one did.
-func ended(ctx context.Context) error {
-	if by, ok := errors.AsType[stopped](context.Cause(ctx)); ok {
-		return &exitError{exitCode(by), errSilent}
-	}
-	return nil
-}
-
-func ignoreCanceled(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
-}
-
-// open connects to the broker that the user named, or runs one. It returns where
-// others reach it, and what ends it.
-func (a *app) open(ctx context.Context, cfg serveConfig, log zerolog.Logger) (conn *broker.Conn, at string, stop func() error, err error) {
-	if a.named() {
-		for _, f := range []struct {
-			set  bool
-			name string
-		}{{cfg.store != "", "--store"}, {cfg.port != 0, "--port"}, {cfg.syncAlways, "--sync-always"}} {
-			if f.set {
-				return nil, "", nil, usagef("%s is for the embedded server, and a server is named", f.name)
-			}
-		}
-		if conn, err = a.connect(ctx, log); err != nil {
-			return nil, "", nil, err
-		}
-		return conn, conn.URL(), func() error { conn.Close(); return nil }, nil
-	}
-	server, err := startEmbedded(embedded.Config{Store: cfg.store, Port: cfg.port, SyncAlways: cfg.syncAlways}, log)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if conn, err = inProcess(ctx, server, log); err != nil {
-		return nil, "", nil, errors.Join(err, server.Close())
-	}
-	return conn, server.URL(), func() error { conn.Close(); return server.Close() }, nil
-}
-
-// inProcess connects to an embedded server.
-func inProcess(ctx context.Context, server *embedded.Server, log zerolog.Logger) (*broker.Conn, error) {
-	return broker.Connect(ctx, broker.Config{
-		Name: "watertight " + version(), Trouble: logTrouble(log), Options: []nats.Option{server.InProcess()},
-	})
-}
-
-// startEmbedded runs a server, by default on the user's folder.
-func startEmbedded(cfg embedded.Config, log zerolog.Logger) (*embedded.Server, error) {
-	if cfg.Store == "" {
-		var err error
-		if cfg.Store, err = embedded.DefaultStore(); err != nil {
-			return nil, err
-		}
-	}
-	server, err := embedded.Start(cfg)
-	if errors.Is(err, embedded.ErrLocked) {
-		return nil, usage(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	log.Info().Str("event", "broker.embedded").Str("nats", server.URL()).Str("store", cfg.Store).Bool("sync_always", cfg.SyncAlways).
-		Msg("embedded NATS is ready; without --sync-always a power cut can lose the last two minutes, a killed process nothing")
-	return server, nil
-}
-
-// trimEvery is how often settled orders are looked for. What is free of a stream
-// then, a fifth, has to last until the next time; a look that finds nothing costs
-// two questions.
-const trimEvery = 5 * time.Second
-
-// keepTrimmed takes settled orders away until ctx ends, and says so.
-func keepTrimmed(ctx context.Context, conn *broker.Conn, log zerolog.Logger) error {
-	var heldBy string // at the last look
-	return conn.KeepTrimmed(ctx, trimEvery, broker.TrimConfig{}, func(t broker.Trimmed, err error) {
-		if err != nil {
-			log.Error().Err(err).Str("event", "trim.failed").Msg("settled orders were not taken away; trying again")
-			return
-		}
-		if t.HeldBy != "" && t.HeldBy != heldBy {
-			log.Warn().Str("event", "trim.held").Str("consumer", t.HeldBy).Msg("settled orders stay, as this durable is behind; when the stream is full, new orders are refused")
-		}
-		heldBy = t.HeldBy
-		if t.Orders+t.Outcomes > 0 {
-			log.Info().Str("event", "trim.done").Uint64("orders", t.Orders).Uint64("outcomes", t.Outcomes).Msg("settled orders were taken away")
-		}
-	})
-}
-
-func buildInfo() prometheus.Collector {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "watertight", Name: "build_info", Help: "Always 1; the label says which program this is.",
-		ConstLabels: prometheus.Labels{"version": version()},
-	})
-	g.Set(1)
-	return g
 }
