@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type actResult struct {
 // whether that was all, some or nothing.
 func (a *app) act(ctx context.Context, d deed, results []actResult, do func(context.Context, actResult) error) error {
 	failed, missing := 0, 0
+	var first error // that failed
 	for i := range results {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -47,6 +49,7 @@ func (a *app) act(ctx context.Context, d deed, results []actResult, do func(cont
 			r.Status = d.missing
 		case err != nil:
 			failed++
+			first = cmp.Or(first, err)
 			r.Status, r.Error = "failed", err.Error()
 		}
 		if err := a.reportAct(*r); err != nil {
@@ -66,7 +69,7 @@ func (a *app) act(ctx context.Context, d deed, results []actResult, do func(cont
 	case n == missing:
 		return &exitError{exitNothing, errors.New(d.nothing)}
 	case failed == n:
-		return fmt.Errorf("none of %s %s", plural(n, d.thing), d.done)
+		return fmt.Errorf("none of %s %s: %w", plural(n, d.thing), d.done, first)
 	case failed+missing > 0:
 		return &exitError{exitPartly, fmt.Errorf("%d of %s %s", n-failed-missing, plural(n, d.thing), d.done)}
 	}

@@ -90,6 +90,10 @@ func (a *app) check(ctx context.Context, cfg checkConfig) error {
 		defer conn.Close()
 		in.plan.MaxPayload = conn.MaxPayload()
 		in.connection(ctx, conn)
+		if cfg.replicas == 0 && conn.NATS().ConnectedClusterName() == "" {
+			in.plan.Replicas = 1
+			in.add(gradeWarn, "replicas", "a server without a cluster keeps each message once: its disk is the only one", "run three servers, or say --replicas 1 to check and provision")
+		}
 		in.permissions(ctx, conn)
 		in.streams(ctx, conn)
 		in.drift(ctx, conn)

@@ -86,7 +86,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		if code == exitUsage {
 			says += a.origins(err)
 		}
-		fmt.Fprintln(stderr, says)
+		fmt.Fprintln(stderr, says+a.remedy(err))
 	}
 	return code
 }

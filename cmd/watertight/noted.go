@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/watertight-go/watertight/broker"
@@ -16,12 +18,13 @@ import (
 // which there was no room.
 type notedConn struct {
 	*broker.Conn
-	log *rejections.Log
+	log    *rejections.Log
+	absent *atomic.Bool // no stream took an order
 }
 
 // noted returns the connection with a log of its own, and what ends the log.
 func noted(ctx context.Context, conn *broker.Conn, log zerolog.Logger) (notedConn, func()) {
-	n := notedConn{conn, rejections.New(conn, rejections.Config{Log: log, Instance: instance()})}
+	n := notedConn{conn, rejections.New(conn, rejections.Config{Log: log, Instance: instance()}), new(atomic.Bool)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
@@ -34,6 +37,9 @@ func noted(ctx context.Context, conn *broker.Conn, log zerolog.Logger) (notedCon
 // StoreAsync is that of the connection.
 func (n notedConn) StoreAsync(m broker.Message, answer func(broker.Receipt, error)) {
 	n.Conn.StoreAsync(m, func(r broker.Receipt, err error) {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+			n.absent.Store(true)
+		}
 		if errors.Is(err, broker.ErrFull) {
 			n.log.Note(rejections.Rejection{Where: rejections.Publisher, Reason: rejections.Full, OrderID: m.ID, Detail: err.Error()})
 		}

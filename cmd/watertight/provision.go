@@ -136,8 +136,10 @@ func (a *app) provision(ctx context.Context, cfg provisionConfig) error {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		if shown := a.showChanges(cfg, done); shown != nil {
-			return shown
+		if err == nil || len(done) > 0 || a.output == formJSON {
+			if shown := a.showChanges(cfg, done); shown != nil {
+				return shown
+			}
 		}
 		if err != nil && len(done) > 0 && !cfg.dryRun {
 			return fmt.Errorf("not all is provisioned; running it again goes on: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/watertight-go/watertight/publisher"
@@ -61,15 +62,19 @@ func (a *app) publish(ctx context.Context, in io.Reader, name string, cfg publis
 	defer stop()
 	sum, err := publisher.New(way).Lines(ctx, in, cfg, a.reportLine)
 	fmt.Fprintf(a.stderr, "%s: %d stored, %d duplicate, %d failed\n", name, sum.Stored, sum.Duplicate, sum.Failed)
+	failed := errSilent
+	if way.absent.Load() {
+		failed = jetstream.ErrNoStreamResponse // about which there is something to do
+	}
 	switch {
 	case err != nil:
 		return errors.Join(fmt.Errorf("read %s: %w", name, err), context.Cause(ctx))
 	case sum.Failed == 0:
 		return nil
 	case sum.Stored+sum.Duplicate == 0:
-		return &exitError{exitFailure, errSilent}
+		return &exitError{exitFailure, failed}
 	default:
-		return &exitError{exitPartly, errSilent}
+		return &exitError{exitPartly, failed}
 	}
 }
 

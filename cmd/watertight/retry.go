@@ -51,13 +51,16 @@ settle the order; there is a letter all the same.`,
 }
 
 // chosen yields the retries of several services. A service that the broker doesn't
-// know has none, unless it is the only one.
+// know has none, unless it knows none of them.
 func chosen(ctx context.Context, r *consumer.Retries, services []order.Service, f consumer.WaitingFilter) iter.Seq2[consumer.Waiting, error] {
 	return func(yield func(consumer.Waiting, error) bool) {
+		unknown := 0
 		for _, s := range services {
 			for w, err := range r.All(ctx, s, f) {
-				if errors.Is(err, broker.ErrUnknownService) && len(services) > 1 {
-					break
+				if errors.Is(err, broker.ErrUnknownService) {
+					if unknown++; unknown < len(services) {
+						break
+					}
 				}
 				if !yield(w, err) {
 					return
