@@ -36,7 +36,7 @@ func (a *app) act(ctx context.Context, d deed, results []actResult, do func(cont
 	var first error // that failed
 	for i := range results {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return cutShort(ctx)
 		}
 		r := &results[i]
 		r.Status = d.done

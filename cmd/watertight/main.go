@@ -55,6 +55,16 @@ func ended(ctx context.Context) error {
 	return nil
 }
 
+// cutShort is the error of a verb that a signal stopped half-way: SIGTERM too has then
+// left something undone.
+func cutShort(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if exitCode(err) == exitOK {
+		return &exitError{exitPartly, err}
+	}
+	return err
+}
+
 func ignoreCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil

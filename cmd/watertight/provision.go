@@ -133,8 +133,8 @@ func (a *app) provision(ctx context.Context, cfg provisionConfig) error {
 			case <-ctx.Done():
 			}
 		}
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = cutShort(ctx)
 		}
 		if err == nil || len(done) > 0 || a.output == formJSON {
 			if shown := a.showChanges(cfg, done); shown != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +24,7 @@ Each line gets one result: stored, duplicate or failed. What is stored will be
 handled. A file that failed half-way can be given again: its orders have ids,
 and the same id is the same order.
 
-Exit code 0: all stored; 5: some failed; 1: all failed.`,
+Exit code 0: all stored; 5: some failed, or it was stopped; 1: all failed.`,
 		Example: `  watertight publish orders.jsonl
   echo '{"id":"01998a2b-…","customer":"c-17","currency":"EUR","lines":[{"sku":"MUG-RED","quantity":2,"unit_price":1299}]}' | watertight publish -`,
 		Args: args(cobra.MaximumNArgs(1)),
@@ -67,8 +66,10 @@ func (a *app) publish(ctx context.Context, in io.Reader, name string, cfg publis
 		failed = jetstream.ErrNoStreamResponse // about which there is something to do
 	}
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return cutShort(ctx)
 	case err != nil:
-		return errors.Join(fmt.Errorf("read %s: %w", name, err), context.Cause(ctx))
+		return fmt.Errorf("read %s: %w", name, err)
 	case sum.Failed == 0:
 		return nil
 	case sum.Stored+sum.Duplicate == 0:
