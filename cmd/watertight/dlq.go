@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/deadletter"
 )
 
@@ -192,32 +190,6 @@ func newDLQShow(a *app) *cobra.Command {
 	}
 	a.outputFlag(cmd, formTable, formJSON, formNDJSON)
 	return cmd
-}
-
-func (a *app) show(l deadletter.Letter) error {
-	v := whole(l)
-	w := a.stdout
-	fmt.Fprintf(w, "letter       %d\nservice      %s\nreason       %s\nerror        %s\n", v.Seq, v.Service, v.Reason, printable(v.Error))
-	fmt.Fprintf(w, "kind         %s (%s)\ngiven up     %s by %s, version %s\n", v.Fingerprint, printable(v.ErrorType), v.At.Format(time.RFC3339Nano), printable(v.Instance), printable(v.Version))
-	fmt.Fprintf(w, "order        %s\norigin       %s %d, %s\nreplays      %d\n", printable(v.OrderID), printable(v.OriginStream), v.OriginSeq, printable(v.OriginSubject), v.Generation)
-	fmt.Fprintln(w, "attempts")
-	for _, t := range v.Timeline {
-		fmt.Fprintf(w, "  %2d  %s  %8.1f ms  %-8s %s\n", t.N, t.Started.Format(time.RFC3339Nano), t.TookMS, printable(t.Reason), printable(t.Error))
-	}
-	fmt.Fprintln(w, "headers")
-	keys := make([]string, 0, len(v.Headers))
-	for k := range v.Headers {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		if k != broker.HeaderTimeline {
-			fmt.Fprintf(w, "  %s: %s\n", printable(k), printable(strings.Join(v.Headers[k], ", ")))
-		}
-	}
-	fmt.Fprintf(w, "body (%d bytes as received)\n%s\n", len(l.Data), printable(string(l.Data)))
-	_, err := fmt.Fprintf(a.stderr, "`%s` sends it back to %s\n", a.self(fmt.Sprintf("dlq replay %d", v.Seq)), v.Service)
-	return err
 }
 
 func newDLQWatch(a *app) *cobra.Command {

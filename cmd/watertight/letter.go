@@ -2,10 +2,16 @@ package main
 
 import (
 	"encoding/base64"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/watertight-go/watertight/broker"
 	"github.com/watertight-go/watertight/deadletter"
 	"github.com/watertight-go/watertight/order"
 )
@@ -111,4 +117,28 @@ func parseSeqs(args []string) ([]uint64, error) {
 		seqs = append(seqs, seq)
 	}
 	return seqs, nil
+}
+
+// show prints a letter whole.
+func (a *app) show(l deadletter.Letter) error {
+	v, w := whole(l), &strings.Builder{}
+	fmt.Fprintf(w, "letter       %d\nservice      %s\nreason       %s\nerror        %s\n", v.Seq, v.Service, v.Reason, printable(v.Error))
+	fmt.Fprintf(w, "kind         %s (%s)\ngiven up     %s by %s, version %s\n", v.Fingerprint, printable(v.ErrorType), v.At.Format(time.RFC3339Nano), printable(v.Instance), printable(v.Version))
+	fmt.Fprintf(w, "order        %s\norigin       %s %d, %s\nreplays      %d\n", printable(v.OrderID), printable(v.OriginStream), v.OriginSeq, printable(v.OriginSubject), v.Generation)
+	fmt.Fprintln(w, "attempts")
+	for _, t := range v.Timeline {
+		fmt.Fprintf(w, "  %2d  %s  %8.1f ms  %-8s %s\n", t.N, t.Started.Format(time.RFC3339Nano), t.TookMS, printable(t.Reason), printable(t.Error))
+	}
+	fmt.Fprintln(w, "headers")
+	for _, k := range slices.Sorted(maps.Keys(v.Headers)) {
+		if k != broker.HeaderTimeline {
+			fmt.Fprintf(w, "  %s: %s\n", printable(k), printable(strings.Join(v.Headers[k], ", ")))
+		}
+	}
+	fmt.Fprintf(w, "body (%d bytes as received)\n%s\n", len(l.Data), printable(string(l.Data)))
+	if _, err := io.WriteString(a.stdout, w.String()); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(a.stderr, "`%s` sends it back to %s\n", a.self(fmt.Sprintf("dlq replay %d", v.Seq)), v.Service)
+	return err
 }
