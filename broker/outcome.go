@@ -28,8 +28,9 @@ type Settled struct {
 // HeaderPacked says how many outcomes share a message of StreamOutcomes.
 const HeaderPacked = "Packed"
 
-// MaxPacked is how many outcomes share a message at most.
-const MaxPacked = 64
+// MaxPacked is how many outcomes share a message at most. However much of them has to be
+// escaped, a broker takes it by default.
+const MaxPacked = 128
 
 // OutcomeMessage returns the message that stores outcomes of a service, which have
 // one and the same result. Its body may lie in body's memory, from the start.

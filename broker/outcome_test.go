@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,21 @@ func TestOutcomeMessage_OfOneOutcomeIsTheOutcome(t *testing.T) {
 	one.Outcome = order.Outcome{}
 	if diff := cmp.Diff([]broker.Settled{one}, got); err != nil || diff != "" {
 		t.Errorf("read back: %v, -want +got\n%s", err, diff)
+	}
+}
+
+func TestOutcomeMessage_OfTheLongestOutcomesFitsAMessage(t *testing.T) {
+	long := broker.Settled{
+		OrderID: order.NewID(), Attempt: 1 << 20, Generation: 1 << 20, FirstSeen: time.Now(),
+		Origin:  broker.Origin{Stream: "RETRY_" + strings.Repeat("S", 32), Seq: 1 << 62, Subject: "retry." + strings.Repeat("s", 32) + ".t10"},
+		Outcome: order.Outcome{Result: order.Authorized, Ref: strings.Repeat("\x01", order.MaxRef), Reason: strings.Repeat("\x01", order.MaxReason)},
+	}
+	m, err := broker.OutcomeMessage(nil, order.Payment, slices.Repeat([]broker.Settled{long}, broker.MaxPacked)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := len(m.Data) + 200; size > 1<<20 { // and the headers
+		t.Errorf("%d bytes, want at most the 1 MiB that a broker takes by default", size)
 	}
 }
 

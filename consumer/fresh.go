@@ -18,7 +18,7 @@ import (
 // handed back.
 const (
 	windowTime = 2500 * time.Microsecond
-	maxWindow  = 128
+	maxWindow  = 256
 )
 
 // fresh carries new orders, as many at a time as there are free slots and a window more,

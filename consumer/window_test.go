@@ -15,14 +15,14 @@ import (
 )
 
 // Orders are taken beyond the slots as many as these handle in 5 ms, half before them
-// and half behind them, and 256 at most. One before them needn't ever be there: a
+// and half behind them, and 256 at most of each. One before them needn't ever be there: a
 // slot that comes free beside another is filled with what was meant to wait.
 func TestGroup_TakesBeyondItsSlotsWhatTheyHandleInAMoment(t *testing.T) {
 	for name, c := range map[string]struct {
 		took time.Duration
 		most int // of them 4 in slots
 	}{
-		"10 µs":  {10 * time.Microsecond, 4 + 256},
+		"10 µs":  {10 * time.Microsecond, 4 + 2*256},
 		"500 µs": {500 * time.Microsecond, 4 + 40},
 		"5 ms":   {5 * time.Millisecond, 4 + 4},
 		"25 ms":  {25 * time.Millisecond, 4},
