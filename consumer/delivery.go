@@ -65,7 +65,9 @@ func (d *delivery) Run(ctx context.Context) (err error) {
 	if deadline := d.name().Deadline; !deadline.IsZero() && !time.Now().Before(deadline) {
 		return errExpired
 	}
+	begun := time.Now()
 	out, err := d.group.cfg.Handler.Handle(ctx, d.decoded)
+	d.group.pace.note(time.Since(begun))
 	d.outcome = out
 	if err != nil {
 		return err
@@ -112,6 +114,7 @@ func (d *delivery) settled(out order.Outcome) broker.Settled {
 func (d *delivery) Done(err error) {
 	if errors.Is(err, bulkhead.ErrTimeout) {
 		d.passage.haunt() // if it still runs
+		d.group.pace.note(d.group.cfg.Bulkhead.Timeout())
 		d.group.Flooded()
 	} else {
 		d.passage.leave()

@@ -12,13 +12,17 @@ import (
 )
 
 // What is in hand beyond the slots waits for one of them, so that a slot need not wait
-// for the broker, or has been handled and is being stored, so that a slot need not wait
-// for that. Of each it is what the slots do in windowTime, and maxWindow at most; for
+// for the broker. It is what the slots do in windowTime, and maxWindow at most; for
 // handlers that take long it is nothing. What a handler that hangs keeps waiting is
 // handed back.
+//
+// Or it has been handled and is being stored, at most maxWindow too; but only if
+// handlers are quick, quicker than anything that another machine is asked for. A killed
+// process has what others do done again: one a slot, and no more.
 const (
 	windowTime = 2500 * time.Microsecond
 	maxWindow  = 256
+	quick      = 100 * time.Microsecond
 )
 
 // fresh carries new orders, as many at a time as there are free slots and a window more,
@@ -41,7 +45,7 @@ func (l *lane) fresh(ctx context.Context) error {
 		}
 		ask := len(credits)
 		if g.ramp.over() {
-			ask += g.window()
+			ask += g.ahead()
 		}
 		batch, err = l.pull.fetch(ctx, batch[:0], ask)
 		g.share.fresh(len(batch) >= len(credits))
@@ -229,8 +233,16 @@ func (p *pace) note(took time.Duration) {
 	p.mean.Store(mean + (int64(took)-mean)/16) // losing one to another slot does no harm
 }
 
-// window is how many orders the slots handle in windowTime.
-func (g *Group) window() int {
+// ahead is how many orders may wait for a slot: what the slots handle in windowTime.
+func (g *Group) ahead() int {
 	mean := max(1, g.pace.mean.Load())
 	return int(min(maxWindow, (int64(g.slots)*int64(windowTime)+mean/2)/mean))
+}
+
+// behind is how many orders may be handled and not on record without having a slot.
+func (g *Group) behind() int {
+	if g.pace.mean.Load() < int64(quick) {
+		return maxWindow
+	}
+	return 0
 }

@@ -17,9 +17,8 @@ import (
 //
 //	slot ──▶ pack that gathers ──▶ its turn: store it, acknowledge all of it
 //
-// A slot doesn't wait for that, as long as the outbox holds no more than the group's
-// window; beyond that it does. So what a killed process has done and not put on record
-// is bounded.
+// A slot waits for that, but for a bounded number of outcomes of quick handlers. So what
+// a killed process has done and not put on record is bounded.
 type outbox struct {
 	group *Group
 
@@ -62,7 +61,7 @@ func (o *outbox) join(until time.Time, c carried, s *broker.Settled) (stored <-c
 	defer o.mu.Unlock()
 	p := o.open(until, s.Outcome.Result)
 	p.add(c, s)
-	if o.held++; o.held > o.group.window() {
+	if o.held++; o.held > o.group.behind() {
 		if p.stored == nil {
 			p.stored = make(chan struct{})
 		}

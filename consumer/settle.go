@@ -26,7 +26,6 @@ type ending struct {
 // back.
 func (g *Group) settle(d *delivery, err error) {
 	e := ending{attempt: d.attempt(err), cause: err}
-	g.pace.note(e.attempt.Took)
 	until := time.Now().Add(g.cfg.Settle)
 
 	e.verdict = g.cfg.Policy.Judge(d.bounds(time.Now()), err)

@@ -12,7 +12,7 @@ var consumerMutants = []mutant{
 		{"outbox.go", "s.OrderID == other.OrderID {", "false {"},
 	}},
 	{name: "a slot never waits for its outcome", by: "TestGroup_HandlesNoMore", edits: []edit{
-		{"outbox.go", "o.held > o.group.window()", "o.held < 0"},
+		{"outbox.go", "o.held > o.group.behind()", "o.held < 0"},
 	}},
 	{name: "slots are free before the alarm", by: "TestTrouble_NothingIsLost", edits: []edit{
 		{"outbox.go", "\t\t\to.group.alarm(err) // before a slot is free\n", ""},
