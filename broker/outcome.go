@@ -25,6 +25,14 @@ type Settled struct {
 	Outcome    order.Outcome
 }
 
+// Settled is an outcome of the order that a hop is of.
+func (p Hop) Settled(out order.Outcome) Settled {
+	return Settled{
+		OrderID: p.OrderID, Origin: p.Origin, Generation: p.Generation,
+		Attempt: p.Attempt, FirstSeen: p.FirstSeen, Outcome: out,
+	}
+}
+
 // HeaderPacked says how many outcomes share a message of StreamOutcomes.
 const HeaderPacked = "Packed"
 
@@ -71,8 +79,7 @@ func OutcomeMessage(body []byte, s order.Service, all ...Settled) (Message, erro
 // error.
 func Outcomes(h nats.Header, data []byte) ([]Settled, error) {
 	if token(h, HeaderPacked) == "" {
-		hop := ParseHop(h)
-		return []Settled{{OrderID: hop.OrderID, Origin: hop.Origin, Generation: hop.Generation, Attempt: hop.Attempt, FirstSeen: hop.FirstSeen}}, nil
+		return []Settled{ParseHop(h).Settled(order.Outcome{})}, nil
 	}
 	return unpack(data)
 }

@@ -101,15 +101,6 @@ func (d *delivery) name() broker.Hop {
 	return hop
 }
 
-// settled is an outcome as it is stored.
-func (d *delivery) settled(out order.Outcome) broker.Settled {
-	hop := d.name()
-	return broker.Settled{
-		OrderID: hop.OrderID, Origin: hop.Origin, Generation: hop.Generation,
-		Attempt: hop.Attempt, FirstSeen: hop.FirstSeen, Outcome: out,
-	}
-}
-
 // Done settles the delivery.
 func (d *delivery) Done(err error) {
 	if errors.Is(err, bulkhead.ErrTimeout) {

@@ -48,7 +48,7 @@ type carried struct {
 // put has the outcome of a delivery stored until a moment, the delivery acknowledged
 // then, and ended in any case. It returns when the slot may have its next order.
 func (o *outbox) put(until time.Time, d *delivery, e ending) {
-	s := d.settled(e.outcome)
+	s := d.name().Settled(e.outcome)
 	if stored := o.join(until, carried{d, e}, &s); stored != nil {
 		<-stored
 	}
@@ -119,7 +119,6 @@ func (o *outbox) work() {
 			o.group.ack(c.delivery)
 		}
 		for _, c := range p.carried {
-			o.group.recent.add(c.message, c.ending.outcome)
 			o.group.end(c.delivery, c.ending, nil)
 		}
 	}

@@ -58,6 +58,9 @@ func (g *Group) end(d *delivery, e ending, failed error) {
 		g.giveBack(d)
 		return
 	}
+	if e.verdict.Fate == Done {
+		g.recent.add(d.message, e.outcome)
+	}
 	if d.probe {
 		g.resume()
 	}
@@ -134,7 +137,7 @@ func (g *Group) carryOut(until time.Time, d *delivery, e ending) error {
 
 // storeOutcome stores one outcome by itself.
 func (g *Group) storeOutcome(ctx context.Context, d *delivery, out order.Outcome) error {
-	m, err := broker.OutcomeMessage(nil, g.cfg.Service, d.settled(out))
+	m, err := broker.OutcomeMessage(nil, g.cfg.Service, d.name().Settled(out))
 	if err != nil {
 		return err
 	}
