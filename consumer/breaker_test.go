@@ -205,17 +205,7 @@ func TestBreaker_OpeningPutsOffWhatWaitsForASlot(t *testing.T) {
 			}
 			return int(info.Delivered.Consumer)
 		}
-		for range 300 { // now handlers are known to be brisk
-			s.placeOne()
-		}
-		pass(time.Minute)
-		hang.Store(true)
-		for _, n := range []int{4, 100} { // the slots, and what comes when one is free
-			for range n {
-				s.placeOne()
-			}
-			synctest.Wait() // no time passes: they are still brisk
-		}
+		s.fillWindow(&hang)
 		answers <- nil
 		synctest.Wait()
 		waiting := delivered() - int(calls.Load())

@@ -53,8 +53,11 @@ type shop struct {
 	desk *deadletter.Desk
 }
 
-func newShop(t *testing.T) *shop {
-	conn := brokertest.Start(t).Connect()
+func newShop(t *testing.T) *shop { return shopOn(t, brokertest.Start(t)) }
+
+// shopOn is a shop on a broker that the test stops and starts.
+func shopOn(t *testing.T, server *brokertest.Server) *shop {
+	conn := server.Connect()
 	brokertest.Provision(t, conn, planOf(order.Payment))
 	return &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
 }
@@ -709,9 +712,7 @@ func TestRun_RefusesABrokerThatCannotHoldItsTiming(t *testing.T) {
 func TestGroup_RestartOfTheBrokerLosesAndRepeatsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := brokertest.Start(t)
-		conn := server.Connect()
-		brokertest.Provision(t, conn, planOf(order.Payment))
-		s := &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
+		s := shopOn(t, server)
 		var handled atomic.Int64
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {
 			time.Sleep(300 * time.Millisecond)
@@ -726,7 +727,7 @@ func TestGroup_RestartOfTheBrokerLosesAndRepeatsNothing(t *testing.T) {
 		pass(5 * time.Minute)
 		s.settled()
 		equal(t, "handled", handled.Load(), 30)
-		report, err := audit.Run(t.Context(), conn, []order.Service{order.Payment})
+		report, err := audit.Run(t.Context(), s.conn, []order.Service{order.Payment})
 		if err != nil {
 			t.Fatal(err)
 		}

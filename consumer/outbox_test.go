@@ -128,9 +128,7 @@ func TestGroup_HandlesNoMoreThanIsBoundedBeyondWhatIsStored(t *testing.T) {
 func TestGroup_TheSameOrderTwiceIsOneOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := brokertest.Start(t)
-		conn := server.Connect()
-		brokertest.Provision(t, conn, planOf(order.Payment))
-		s := &shop{t: t, conn: conn, desk: deadletter.New(conn, "tester")}
+		s := shopOn(t, server)
 		origin := nats.Header{"Origin-Stream": {broker.StreamOrders}, "Origin-Seq": {"7"}, "Origin-Subject": {broker.SubjectCreated}}
 		var handled atomic.Int64
 		s.group(handle(func(context.Context, order.Order) (order.Outcome, error) {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -201,17 +200,7 @@ func TestRejections_OfAWholeWindow(t *testing.T) {
 			c.Bulkhead, c.Rejections = pool, d.Log
 			c.Policy.Retry = []time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
 		})
-		for range 300 { // now handlers are known to be brisk
-			s.placeOne()
-		}
-		pass(time.Minute)
-		fails.Store(true)
-		for _, n := range []int{4, 100} { // the slots, and what comes when one is free
-			for range n {
-				s.placeOne()
-			}
-			synctest.Wait() // no time passes: they are still brisk
-		}
+		s.fillWindow(&fails)
 		close(ready)
 		pass(20 * time.Second)
 		c, err := s.conn.JetStream().Consumer(t.Context(), broker.StreamOrders, "payment")

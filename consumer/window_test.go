@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -115,4 +116,21 @@ func TestGroup_AsksOnceForAnOrderThatComesAlone(t *testing.T) {
 		s.settled()
 		equal(t, "requests for 10 orders", asked.Load(), 10)
 	})
+}
+
+// fillWindow has a group know its four handlers as brisk, then tells them by slow not to
+// answer any more, and places orders: in the slots, and some that wait for one.
+func (s *shop) fillWindow(slow *atomic.Bool) {
+	s.t.Helper()
+	for range 300 {
+		s.placeOne()
+	}
+	pass(time.Minute)
+	slow.Store(true)
+	for _, n := range []int{4, 100} { // the slots, and what comes when one is free
+		for range n {
+			s.placeOne()
+		}
+		synctest.Wait() // no time passes: they are still brisk
+	}
 }
